@@ -1,0 +1,148 @@
+"""A bus as a URL: its parts, its options, its secret, and how to show it without one."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pulse_bridge.errors import ConfigError
+
+_SECRET_OPTIONS: Final = frozenset({"password", "token"})
+_HIDDEN: Final = "***"
+
+
+class BusOptions(BaseModel):
+    """What every bus URL may carry behind its `?`; an adapter's own options inherit from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    password_env: str | None = None
+    password_file: str | None = None
+
+
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class BusUrl:
+    """The parts of a bus URL.
+
+    Args:
+        path: Decoded, with its leading slash, or empty.
+        options: The query, each name once.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    path: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> "BusUrl":
+        """Take a URL apart.
+
+        Raises:
+            ConfigError: It is no URL, its port is no port, or an option stands there twice.
+        """
+        safe = hide_secret(text)
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        except ValueError as error:
+            raise ConfigError(f"{safe}: no bus URL: {error}") from None
+        if not parts.scheme:
+            raise ConfigError(f"{safe}: no bus URL: it has no scheme; write redis://HOST or mqtt://HOST, say")
+        if parts.fragment:
+            raise ConfigError(f"{safe}: write '#' as %23 inside a bus URL")
+        options: dict[str, str] = {}
+        for name, value in pairs:
+            if name in options:
+                raise ConfigError(f"{safe}: the option {name!r} stands there twice")
+            options[name] = value
+        return cls(
+            scheme=parts.scheme.lower(),
+            host=parts.hostname or "",
+            port=port,
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password is not None else None,
+            path=unquote(parts.path),
+            options=options,
+        )
+
+    def parse_options(self, model: type[OptionsT]) -> OptionsT:
+        """Validate the options with an adapter's model.
+
+        Raises:
+            ConfigError: An option is unknown (the known ones are listed) or has a wrong value.
+        """
+        try:
+            return model.model_validate(dict(self.options))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = str(first["loc"][0]) if first["loc"] else "?"
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(sorted(_option_names(model)))
+                raise ConfigError(f"{self}: unknown option {name!r}; known are: {known}") from None
+            raise ConfigError(f"{self}: option {name!r}: {first['msg']}") from None
+
+    def resolve_password(self, options: BusOptions) -> str | None:
+        """Find the password: in the URL, the environment or a file, which is read anew at each call.
+
+        Raises:
+            ConfigError: The variable is not set or the file cannot be read.
+        """
+        if options.password_env is not None:
+            value = os.environ.get(options.password_env)
+            if value is None:
+                raise ConfigError(f"{self}: the environment variable {options.password_env} is not set")
+            return value
+        if options.password_file is not None:
+            try:
+                return Path(options.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(
+                    f"{self}: the password file {options.password_file} cannot be read: {error}"
+                ) from None
+        return self.password
+
+    def __str__(self) -> str:
+        user = quote(self.username or "", safe="")
+        if self.password is not None:
+            user += f":{_HIDDEN}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port is not None else ""
+        query = "&".join(
+            f"{name}={_HIDDEN if name in _SECRET_OPTIONS else quote(value, safe='/:*')}"
+            for name, value in self.options.items()
+        )
+        location = f"{user}@{host}{port}" if user else f"{host}{port}"
+        return f"{self.scheme}://{location}{quote(self.path)}{'?' + query if query else ''}"
+
+
+def _option_names(model: type[BaseModel]) -> set[str]:
+    return {info.alias or name for name, info in model.model_fields.items()}
+
+
+def hide_secret(text: str) -> str:
+    """Replace what may be a password in a text that need not be a proper URL."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return text
+    location, at, tail = rest.rpartition("@")
+    if at:
+        user, colon, _ = location.partition(":")
+        rest = f"{user}{':' + _HIDDEN if colon else ''}@{tail}"
+    base, question, query = rest.partition("?")
+    shown = "&".join(
+        f"{pair.partition('=')[0]}={_HIDDEN}" if pair.partition("=")[0] in _SECRET_OPTIONS else pair
+        for pair in query.split("&")
+    )
+    return f"{scheme}{separator}{base}{question}{shown}"

@@ -1,0 +1,172 @@
+"""Contract suites for adapters, ours and a third party's, to inherit; needs pytest with anyio's plugin.
+
+    class TestMyBus(PublisherContract):
+        @pytest.fixture
+        def bus(self): ...
+        async def received(self, bus): ...
+
+Each test is a sentence of the port's promise in `bus.py`.
+"""
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pulse_bridge.bus import Bus, Presence
+from pulse_bridge.event import Event, EventId, HostEvent, JobEvent
+
+SAMPLE_MS = 1_790_000_000_123
+
+
+def make_job_event(seq: int = 1, **changes: Any) -> JobEvent:  # noqa: ANN401 - any field of the event
+    """Make a plausible job event; each call with its own `seq`, and a loss that shows it."""
+    event = JobEvent(
+        id=EventId("contract", seq),
+        kind="change",
+        host="node1",
+        job="llm/run a",
+        run=1_790_000_000,
+        state="running",
+        status="running",
+        epoch=1.5,
+        total_epochs=3,
+        loss=seq / 8,
+        message="épique ✓ step 150/800",
+        timestamp=1_790_000_000,
+        progress=50.0,
+        eta_s=12.5,
+        diverged=False,
+        step=150,
+        total_steps=800,
+        learning_rate=2e-05,
+        labels={"profile": "TRIZ Engineer"},
+        observed_ms=SAMPLE_MS + seq,
+    )
+    return event._replace(**changes)
+
+
+def make_host_event(seq: int = 1, **changes: Any) -> HostEvent:  # noqa: ANN401 - any field of the event
+    """Make a plausible host event."""
+    event = HostEvent(
+        id=EventId("contract", seq),
+        host="node1",
+        owner="owner1",
+        version="0.1.0",
+        stopping=False,
+        jobs={"idle": 0, "running": 2, "stale": 0, "done": 1, "error": 0, "gone": 0},
+        malformed=1,
+        dropped=0,
+        lag={"redis": 3},
+        observed_ms=SAMPLE_MS + seq,
+    )
+    return event._replace(**changes)
+
+
+PRESENCE = Presence(host="node1", owner="owner1")
+
+
+class PublisherContract:
+    """What every bus promises to whoever publishes on it. A test class inherits it and gives a `bus` fixture."""
+
+    drops_repeats: ClassVar[bool] = True
+    """The bus itself leaves out an event that it already has (MQTT leaves that to the reader)."""
+
+    vouches: ClassVar[bool] = True
+    """The bus can tell what it has of a producer."""
+
+    @abstractmethod
+    async def received(self, bus: Bus, count: int) -> Sequence[Event]:
+        """Give what a reader of the bus gets in the end, in order.
+
+        Args:
+            count: At least so many are awaited.
+        """
+
+    async def test_events_arrive_in_order_with_every_field(self, bus: Bus) -> None:
+        """What a reader gets is what was published."""
+        events = [make_host_event(1), *(make_job_event(seq) for seq in range(2, 12)), make_host_event(12)]
+        async with bus.publisher(PRESENCE) as publisher:
+            assert not await publisher.publish(events)
+            assert list(await self.received(bus, len(events))) == events
+
+    async def test_an_absent_number_stays_absent(self, bus: Bus) -> None:
+        """No bus turns an unknown number into zero."""
+        event = make_job_event(
+            1, loss=None, diverged=True, eta_s=None, step=None, total_steps=None, learning_rate=None
+        )
+        async with bus.publisher(PRESENCE) as publisher:
+            assert not await publisher.publish([event])
+            assert list(await self.received(bus, 1)) == [event]
+
+    async def test_integers_stay_integers(self, bus: Bus) -> None:
+        """A reader sees the number as the training wrote it."""
+        event = make_job_event(1, epoch=2, total_epochs=3, loss=1, learning_rate=1e-7, progress=66.7)
+        async with bus.publisher(PRESENCE) as publisher:
+            await publisher.publish([event])
+            (got,) = await self.received(bus, 1)
+        assert isinstance(got, JobEvent)
+        assert [repr(got.epoch), repr(got.loss), repr(got.learning_rate)] == ["2", "1", "1e-07"]
+
+    async def test_hostile_names_and_texts_arrive_as_they_were_written(self, bus: Bus) -> None:
+        """Names are text, not syntax."""
+        events = [
+            make_job_event(1, job="a/+/#/.. {x} *", message="NaN"),
+            make_job_event(2, job="ж" * 200, message="1"),
+            make_job_event(3, job="$SYS/\u200b", message='"quoted"\n\ttab \x01'),
+        ]
+        async with bus.publisher(PRESENCE) as publisher:
+            assert not await publisher.publish(events)
+            assert list(await self.received(bus, len(events))) == events
+
+    async def test_overlapping_calls_arrive_in_the_order_of_the_calls(self, bus: Bus) -> None:
+        """A relay keeps two batches in flight."""
+        events = [make_job_event(seq) for seq in range(1, 61)]
+        async with bus.publisher(PRESENCE) as publisher:
+            size = min(20, publisher.max_batch_events)
+            calls = [
+                asyncio.ensure_future(publisher.publish(events[start : start + size]))
+                for start in range(0, len(events), size)
+            ]
+            assert not any(await asyncio.gather(*calls))
+            assert list(await self.received(bus, len(events))) == events
+
+    async def test_a_full_batch_is_taken(self, bus: Bus) -> None:
+        """The stated batch size is true."""
+        async with bus.publisher(PRESENCE) as publisher:
+            events = [make_job_event(seq) for seq in range(1, publisher.max_batch_events + 1)]
+            assert not await publisher.publish(events)
+            assert list(await self.received(bus, len(events))) == events
+
+    async def test_a_repeated_batch_adds_nothing(self, bus: Bus) -> None:
+        """Publishing is safe to repeat; a reader that drops known ids sees each event once."""
+        events = [make_job_event(seq) for seq in range(1, 6)]
+        async with bus.publisher(PRESENCE) as publisher:
+            await publisher.publish(events)
+            await publisher.publish(events[2:])
+            got = list(await self.received(bus, len(events)))
+        if self.drops_repeats:
+            assert got == events
+        else:
+            assert list(dict.fromkeys(event.id for event in got)) == [event.id for event in events]
+
+    async def test_resume_answers_nothing_for_an_unknown_producer(self, bus: Bus) -> None:
+        """A bus that forgot says so; one that cannot tell repeats what it was told."""
+        async with bus.publisher(PRESENCE) as publisher:
+            assert await publisher.resume(None) is None
+            acked = EventId("nobody", 7)
+            assert await publisher.resume(acked) == (None if self.vouches else acked)
+
+    async def test_resume_never_answers_beyond_what_was_acknowledged(self, bus: Bus) -> None:
+        """A cursor that lags behind is not moved by the bus, and one that runs ahead is pulled back."""
+        async with bus.publisher(PRESENCE) as publisher:
+            await publisher.publish([make_job_event(seq) for seq in range(1, 6)])
+        async with bus.publisher(PRESENCE) as publisher:
+            assert await publisher.resume(EventId("contract", 3)) == EventId("contract", 3)
+            beyond = EventId("contract", 9)
+            assert await publisher.resume(beyond) == (EventId("contract", 5) if self.vouches else beyond)
+
+    async def test_publishing_without_presence_is_possible(self, bus: Bus) -> None:
+        """A replay speaks for nobody."""
+        async with bus.publisher(None) as publisher:
+            assert not await publisher.publish([make_job_event(1)])
