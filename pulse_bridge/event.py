@@ -216,8 +216,8 @@ def to_text_fields(event: Event) -> dict[str, str]:
 
 
 def _as_text(value: Scalar | None) -> str:
-    if value.__class__ is str:
-        return cast("str", value)
+    if isinstance(value, str):
+        return value
     if value is None:
         return "NaN"
     if value is True:

@@ -85,7 +85,11 @@ class PublisherContract:
 
     async def test_events_arrive_in_order_with_every_field(self, bus: Bus) -> None:
         """What a reader gets is what was published."""
-        events = [make_host_event(1), *(make_job_event(seq) for seq in range(2, 12)), make_host_event(12)]
+        events: list[Event] = [
+            make_host_event(1),
+            *(make_job_event(seq) for seq in range(2, 12)),
+            make_host_event(12),
+        ]
         async with bus.publisher(PRESENCE) as publisher:
             assert not await publisher.publish(events)
             assert list(await self.received(bus, len(events))) == events
