@@ -113,6 +113,12 @@ class BusUrl:
                 ) from None
         return self.password
 
+    @property
+    def identity(self) -> str:
+        """What tells this destination from others, over changes of login and other options."""
+        prefix = self.options.get("prefix", "")
+        return f"{self.scheme}://{self.host}:{self.port or ''}{self.path}#{prefix}"
+
     def __str__(self) -> str:
         user = quote(self.username or "", safe="")
         if self.password is not None:

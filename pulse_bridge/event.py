@@ -51,6 +51,10 @@ class EventId(NamedTuple):
         return cls(producer, int(seq))
 
 
+UNNUMBERED: Final = EventId("", 0)
+"""The id of an event that the journal has not numbered yet."""
+
+
 class JobEvent(NamedTuple):
     """What is so now with one job. A tuple, because thousands a second are made and stored as rows.
 

@@ -1,0 +1,171 @@
+"""Settings: what a flag sets, `pulse-bridge.toml` and `PULSE_BRIDGE_…` set too, validated in one place."""
+
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from platformdirs import user_state_path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from pulse_bridge.errors import ConfigError
+from pulse_bridge.mounts import remote_fs_type
+
+CONFIG_FILE: Final = "pulse-bridge.toml"
+_LABEL_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 365)]
+
+
+def _check_host(host: str) -> str:
+    if not host or "/" in host or not host.isprintable():
+        raise ValueError("a host name is one line of text without '/'")
+    return host
+
+
+def _check_labels(labels: dict[str, str]) -> dict[str, str]:
+    for name in labels:
+        if not _LABEL_NAME.fullmatch(name):
+            raise ValueError(f"the label name {name!r} is not made of letters, digits and '_'")
+    return labels
+
+
+class JobSettings(BaseModel):
+    """What can be set for some jobs alone; in the file under `[jobs."GLOB"]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stale_after_s: Seconds | None = None
+
+
+class SidecarSettings(BaseModel):
+    """Everything that `pulse-bridge run` can be told.
+
+    Args:
+        paths: Files, folders, globs, NAME=PATH.
+        to: Bus URLs.
+        host: Under which the jobs are published; has no `/`.
+        journal: The file; None for the default.
+        labels: Go with every event.
+        stale_after_s: A running job is stale after so long without a sign of life.
+        heartbeat_s: An unfinished job's state is published again after so long.
+        gone_after_s: A file that is missing so long is gone.
+        poll_s: Between looks at a file that changes; `quiet_poll_s` at most while it does not.
+        host_event_s: Between two signs of life of the sidecar itself.
+        reconnect_max_s: The longest wait between two attempts to reach a destination.
+        flush_s: How long a stop waits for destinations that can be reached.
+        coalesce_ms: Wait so long for further events to publish together.
+        journal_max_bytes: Of the journal's pages in use.
+        journal_max_age_s: Of an event in the journal.
+        exit_when_done: End once every job is done or has failed.
+        jobs: Globs over job names to settings of their own; the first that matches holds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    to: tuple[str, ...] = ()
+    host: Annotated[str, AfterValidator(_check_host)] = Field(default_factory=lambda: default_host(os.environ))
+    journal: Path | None = None
+    labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = Field(default_factory=dict)
+    stale_after_s: Seconds = 60.0
+    heartbeat_s: Seconds = 10.0
+    gone_after_s: Seconds = 30.0
+    poll_s: Seconds = 2.0
+    quiet_poll_s: Seconds = 10.0
+    host_event_s: Seconds = 10.0
+    reconnect_max_s: Seconds = 30.0
+    flush_s: Annotated[float, Field(ge=0, le=3600)] = 4.0
+    coalesce_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    journal_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
+    journal_max_age_s: Seconds = 7 * 86_400.0
+    exit_when_done: bool = False
+    jobs: dict[str, JobSettings] = Field(default_factory=dict)
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal's file, the default one where none is set."""
+        return self.journal or default_journal(self.host)
+
+    def stale_after_s_of(self, job: str) -> float:
+        """Give a job's staleness threshold in seconds."""
+        for glob, settings in self.jobs.items():
+            if settings.stale_after_s is not None and fnmatchcase(job, glob):
+                return settings.stale_after_s
+        return self.stale_after_s
+
+
+def default_host(environ: Mapping[str, str]) -> str:
+    """Give `PULSE_BRIDGE_HOST`, else the machine's name, with the SLURM job's number where there is one."""
+    if named := environ.get("PULSE_BRIDGE_HOST"):
+        return named
+    name = socket.gethostname().replace("/", "_") or "localhost"
+    slurm_job = environ.get("SLURM_JOB_ID")
+    return f"{name}-{slurm_job}" if slurm_job else name
+
+
+def default_journal(host: str) -> Path:
+    """Give the journal's default file: in the user's state folder, or on a local disk if that is a network's.
+
+    SQLite's log needs shared memory, which a network file system does not give.
+    """
+    folder = user_state_path("pulse-bridge")
+    if remote_fs_type(folder):
+        folder = Path(f"/var/tmp/pulse-bridge-{os.getuid()}")  # noqa: S108 - the folder is ours by its number
+    return folder / f"{host}.db"
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """Read the configuration file; without a name, the one in this folder if there is one.
+
+    Raises:
+        ConfigError: It cannot be read or is no TOML; names the file and the place.
+    """
+    file = path or Path(CONFIG_FILE)
+    try:
+        text = file.read_text(encoding="utf-8")
+        return tomllib.loads(text)
+    except FileNotFoundError:
+        if path is None:
+            return {}
+        raise ConfigError(f"the configuration file {file} is not there") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {file} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: no TOML: {error}") from None
+
+
+def sidecar_settings(
+    file: Mapping[str, Any], flags: Mapping[str, Any], *, shown: str = CONFIG_FILE
+) -> SidecarSettings:
+    """Merge the file's settings with those of flags and environment, which win.
+
+    Args:
+        flags: Only what was given.
+        shown: The file's name for a refusal.
+
+    Raises:
+        ConfigError: A setting is unknown or wrong; names it, and where it stands.
+    """
+    merged = {**file, **flags}
+    if "labels" in file and "labels" in flags:
+        merged["labels"] = {**file["labels"], **flags["labels"]}
+    try:
+        return SidecarSettings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "?"
+        top = str(first["loc"][0]) if first["loc"] else "?"
+        place = shown if top in file and top not in flags else "the command line or environment"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(SidecarSettings.model_fields))
+            raise ConfigError(f"{place}: there is no setting {name!r}; known are: {known}") from None
+        if top == "paths":
+            raise ConfigError(
+                "no PATH is given: name a status file, a folder or a glob, e.g. 'pulse-bridge run ./runs'"
+            ) from None
+        raise ConfigError(f"{place}: setting {name!r}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -1,0 +1,465 @@
+"""The journal: every event before any bus has it, and what the trackers know, in one SQLite file.
+
+One process writes. A commit is made inline in the event loop, because a worker thread costs more than the commit
+does; what is slow (moving the log into the database) is done from a second connection in a thread. A batch that
+cannot be committed (a full disk) is published all the same from memory and committed when that works again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pulse_bridge import journal_rows as rows
+from pulse_bridge.errors import ConfigError
+from pulse_bridge.event import Event, EventId, HostEvent, JobEvent
+from pulse_bridge.journal_trim import Limits, Trimmer
+from pulse_bridge.locks import HeldError, hold_lock
+
+logger = logging.getLogger(__name__)
+
+TAIL_EVENTS: Final = 8192
+CURSOR_EVERY_S: Final = 0.2
+MAINTENANCE_EVERY_S: Final = 0.5
+CHECKPOINT_EVERY_S: Final = 10.0
+CHECKPOINT_COMMITS: Final = 1000
+_WAL_MAX_BYTES: Final = 32 * 1024 * 1024
+
+JobKey = tuple[str, str]
+"""Host and job; the job is empty for the host's own events."""
+
+
+class _Entry(NamedTuple):
+    """One event on its way into the database."""
+
+    row: int
+    event: Event
+    intermediate: bool
+
+
+@dataclass(slots=True)
+class _Newest:
+    """Where the newest of one job stands, and what it says."""
+
+    last_row: int
+    heartbeat_row: int | None
+    run: int
+    state: str
+
+
+class Start(NamedTuple):
+    """One start of a sidecar: its rows go from `first_row` to where the next start begins."""
+
+    first_row: int
+    producer: str
+
+
+class Slice(NamedTuple):
+    """Events read in order, and the row up to which nothing else is to be read."""
+
+    events: Sequence[Event]
+    upto_row: int
+
+
+@dataclass
+class JournalHealth:
+    """What the host event tells of the journal."""
+
+    durable: bool = True
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count events given up before every destination had them."""
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+
+@contextmanager
+def open_journal(path: Path, *, limits: Limits | None = None) -> Iterator["Journal"]:
+    """Open the journal for writing, making what is missing; closes it at the end of the block.
+
+    Raises:
+        ConfigError: Another process writes it (named by its pid), it cannot be made, or it is no journal.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold_lock(path.with_name(path.name + ".lock")))
+        except HeldError as error:
+            holder = f"pid {error.pid}" if error.pid else "another process"
+            raise ConfigError(
+                f"the journal {path} is in use by {holder}: stop that one, or give this one its own with --journal"
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"the journal {path} cannot be made: {error.strerror}; choose another with --journal"
+            ) from None
+        try:
+            connection = _connect(path)
+            stack.callback(connection.close)
+            journal = Journal(connection, path, limits or Limits())
+        except sqlite3.Error as error:
+            raise ConfigError(
+                f"the journal {path} cannot be used: {error}; choose another with --journal"
+            ) from None
+        stack.callback(journal.close)
+        yield journal
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("PRAGMA busy_timeout=2000")
+        connection.executescript(rows.SCHEMA)
+        connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('layout', ?)", (rows.LAYOUT,))
+        (layout,) = connection.execute("SELECT value FROM meta WHERE name = 'layout'").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    if layout != rows.LAYOUT:
+        connection.close()
+        raise ConfigError(
+            f"the journal {path} has layout {layout}, not {rows.LAYOUT}: choose another with --journal"
+        )
+    return connection
+
+
+class Journal:
+    """An open journal; made by `open_journal`.
+
+    Args:
+        connection: The only one that writes.
+        limits: How large and how old it may become.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, limits: Limits) -> None:
+        self.path = path
+        self.producer = secrets.token_hex(6)
+        self.health = JournalHealth()
+        self._connection = connection
+        self._listeners: list[Callable[[], None]] = []
+        self._tail: deque[Event] = deque(maxlen=TAIL_EVENTS)
+        self._pending: deque[_Entry] = deque()
+        self._pending_tracks: dict[JobKey, str] = {}
+        self._touched: set[JobKey] = set()
+        self._obsolete: list[int] = []
+        self._newest = {
+            (host, job): _Newest(last_row, heartbeat_row, run, state)
+            for host, job, last_row, heartbeat_row, run, state in connection.execute(
+                "SELECT host, job, last_row, heartbeat_row, run, state FROM jobs"
+            )
+        }
+        self._cursors = {
+            destination: EventId(producer, row)
+            for destination, producer, row in connection.execute("SELECT destination, producer, row FROM cursors")
+        }
+        self._active: set[str] = set()
+        self._dirty_cursors: set[str] = set()
+        self._cursors_written_s = 0.0
+        self._uncheckpointed = 0
+        self._checkpointed_s = time.monotonic()
+        self._last_row = self._highest_row()
+        self._starts = [
+            Start(*found)
+            for found in connection.execute("SELECT first_row, producer FROM starts ORDER BY first_row")
+        ]
+        self._trimmer = Trimmer(connection, limits)
+
+    def _highest_row(self) -> int:
+        found = self._connection.execute(
+            "SELECT max(coalesce((SELECT max(row) FROM events), 0),"
+            " coalesce((SELECT max(row) FROM cursors), 0),"
+            " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0))"
+        ).fetchone()
+        return int(found[0])
+
+    @property
+    def last_row(self) -> int:
+        """The row of the newest event, 0 where there has never been one."""
+        return self._last_row
+
+    def begin(self) -> None:
+        """Note that a sidecar starts here, so that its rows can be told from those of earlier starts."""
+        start = Start(self._last_row + 1, self.producer)
+        self._connection.execute("INSERT OR REPLACE INTO starts (first_row, producer) VALUES (?, ?)", start)
+        self._starts = [earlier for earlier in self._starts if earlier.first_row != start.first_row] + [start]
+
+    def tracks(self, host: str) -> dict[str, str]:
+        """Give each job's tracker state as `append` last stored it."""
+        found = self._connection.execute(
+            "SELECT job, track FROM jobs WHERE host = ? AND track IS NOT NULL", (host,)
+        )
+        return dict(found.fetchall())
+
+    # Writing
+
+    def append(self, events: Sequence[Event], tracks: Mapping[JobKey, str] | None = None) -> None:
+        """Number events, store them with the trackers' state in one commit, and wake the relays.
+
+        Args:
+            events: Of this start of the sidecar, in order; their `id` is given here.
+            tracks: The state of the trackers that made them.
+        """
+        producer = self.producer
+        for event in events:
+            self._last_row += 1
+            numbered = event._replace(id=EventId(producer, self._last_row))
+            self._add(numbered)
+        self._pending_tracks.update(tracks or {})
+        self._commit()
+        for listener in self._listeners:
+            listener()
+
+    def append_foreign(self, events: Iterable[Event]) -> None:
+        """Store events that others numbered, leaving out what was taken from their producer before.
+
+        Raises:
+            sqlite3.Error: They are not stored.
+        """
+        taken = dict(self._connection.execute("SELECT producer, seq FROM producers"))
+        for event in events:
+            if event.id.seq > taken.get(event.id.producer, 0):
+                taken[event.id.producer] = event.id.seq
+                self._last_row += 1
+                self._add(event)
+        self._commit(
+            [
+                ("INSERT OR REPLACE INTO producers (producer, seq) VALUES (?, ?)", (producer, seq))
+                for producer, seq in taken.items()
+            ],
+            must=True,
+        )
+
+    def taken_from(self, producer: str) -> int | None:
+        """Give the highest seq stored by `append_foreign`, or None."""
+        found = self._connection.execute("SELECT seq FROM producers WHERE producer = ?", (producer,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def _add(self, event: Event) -> None:
+        key = _key(event)
+        newest = self._newest.get(key)
+        row = self._last_row
+        intermediate = (
+            newest is not None
+            and isinstance(event, JobEvent)
+            and event.kind == "change"
+            and (newest.run, newest.state) == (event.run, event.state)
+        )
+        if newest is None:
+            newest = self._newest[key] = _Newest(row, None, 0, "")
+        newest.last_row = row
+        if event.kind in {"heartbeat", "host"}:
+            if newest.heartbeat_row is not None:
+                self._obsolete.append(newest.heartbeat_row)
+            newest.heartbeat_row = row
+        if isinstance(event, JobEvent):
+            newest.run = event.run
+            newest.state = event.state
+        self._touched.add(key)
+        self._pending.append(_Entry(row, event, intermediate))
+        self._tail.append(event)
+        if len(self._pending) > TAIL_EVENTS:
+            self._pending.popleft()
+            self.health.drop("journal full", 1)
+
+    def _commit(self, extra: Sequence[tuple[str, tuple[object, ...]]] = (), *, must: bool = False) -> None:
+        execute = self._connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            for entry in self._pending:
+                execute(rows.INSERT_EVENT, rows.to_row(entry.row, entry.event, intermediate=entry.intermediate))
+            for row in self._obsolete:
+                execute("DELETE FROM events WHERE row = ?", (row,))
+            for key in self._touched:
+                newest = self._newest[key]
+                execute(
+                    rows.UPSERT_JOB,
+                    (
+                        *key,
+                        self._pending_tracks.get(key),
+                        newest.last_row,
+                        newest.heartbeat_row,
+                        newest.run,
+                        newest.state,
+                    ),
+                )
+            for statement, values in extra:
+                execute(statement, values)
+            if self._dirty_cursors and time.monotonic() - self._cursors_written_s >= CURSOR_EVERY_S:
+                self._write_cursors()
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                execute("ROLLBACK")
+            if must:
+                self._forget_pending()
+                raise
+            self._note_failure(error)
+            return
+        self._uncheckpointed += 1
+        self._forget_pending()
+        if not self.health.durable:
+            self.health.durable = True
+            logger.info("the journal can be written again", extra={"path": str(self.path)})
+
+    def _forget_pending(self) -> None:
+        self._pending.clear()
+        self._obsolete.clear()
+        self._touched.clear()
+        self._pending_tracks.clear()
+
+    def _note_failure(self, error: sqlite3.Error) -> None:
+        if self.health.durable:
+            self.health.durable = False
+            logger.warning(
+                "the journal cannot be written; events are published from memory until it can",
+                extra={"path": str(self.path), "reason": str(error)},
+            )
+
+    # Reading
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each append, in the same callback. Gives the function that ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def read(self, after_row: int, limit: int) -> Slice:
+        """Give events of this journal after a row, in order; from memory where they are recent.
+
+        A heartbeat or host event that a newer one replaced is left out, as it is in the database.
+        """
+        behind = self._last_row - after_row
+        if behind <= 0:
+            return Slice((), after_row)
+        if behind > len(self._tail):
+            return self._read_stored(after_row, limit)
+        start = len(self._tail) - behind
+        upto_row = min(after_row + limit, self._last_row)
+        window = islice(self._tail, start, start + limit)
+        return Slice([event for event in window if not self._is_replaced(event)], upto_row)
+
+    def _is_replaced(self, event: Event) -> bool:
+        if event.kind not in {"heartbeat", "host"}:
+            return False
+        return self._newest[_key(event)].heartbeat_row != event.id.seq
+
+    def _read_stored(self, after_row: int, limit: int) -> Slice:
+        found = self._connection.execute(rows.SELECT_AFTER, (after_row, limit)).fetchall()
+        if found:
+            return Slice([rows.from_row(row) for row in found], found[-1][0])
+        pending = [entry for entry in islice(self._pending, limit) if entry.row > after_row]
+        return Slice([entry.event for entry in pending], pending[-1].row if pending else self._last_row)
+
+    def newest(self, upto_row: int) -> list[Event]:
+        """Give the newest event of each job and host, in order, those after `upto_row` left out."""
+        return [rows.from_row(row) for row in self._connection.execute(rows.SELECT_NEWEST, (upto_row,))]
+
+    # Cursors
+
+    def activate(self, destination: str) -> EventId:
+        """Say that a destination is in use, so that what it lacks is kept.
+
+        Returns:
+            Its cursor. One that has never had anything starts behind what is stored now, with no producer.
+        """
+        self._active.add(destination)
+        cursor = self._cursors.get(destination)
+        if cursor is None:
+            cursor = EventId("", self._last_row)
+            self.ack(destination, cursor)
+        return cursor
+
+    def deactivate(self, destination: str) -> None:
+        """Say that a destination is given up: nothing is kept for it any more."""
+        self._active.discard(destination)
+
+    def ack(self, destination: str, event_id: EventId) -> None:
+        """Move a destination's cursor; stored at most every `CURSOR_EVERY_S`, because repeating is harmless."""
+        self._cursors[destination] = event_id
+        self._dirty_cursors.add(destination)
+
+    def lag(self, destination: str) -> int:
+        """Give the number of stored events that a destination does not have yet."""
+        after_row = self._cursors[destination].seq
+        if after_row >= self._last_row:
+            return 0
+        found = self._connection.execute("SELECT count(*) FROM events WHERE row > ?", (after_row,)).fetchone()
+        return int(found[0]) + sum(entry.row > after_row for entry in self._pending)
+
+    def earlier_starts(self, producer: str) -> list[EventId]:
+        """Give the last event of each start before the one of `producer`, newest first."""
+        following = self._last_row + 1
+        found: list[EventId] = []
+        seen = False
+        for start in reversed(self._starts):
+            if seen and following > start.first_row:
+                found.append(EventId(start.producer, following - 1))
+            seen = seen or start.producer == producer
+            following = start.first_row
+        return found
+
+    def _write_cursors(self) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO cursors (destination, producer, row) VALUES (?, ?, ?)",
+            [(destination, *self._cursors[destination]) for destination in self._dirty_cursors],
+        )
+        self._dirty_cursors.clear()
+        self._cursors_written_s = time.monotonic()
+
+    # Keeping
+
+    async def maintain(self) -> None:
+        """Store cursors, retry what could not be committed, trim, and move the log into the database; runs on."""
+        while True:
+            await asyncio.sleep(CURSOR_EVERY_S if self._dirty_cursors else MAINTENANCE_EVERY_S)
+            self.tend(time.time())
+            due = time.monotonic() - self._checkpointed_s >= CHECKPOINT_EVERY_S
+            if self._uncheckpointed >= CHECKPOINT_COMMITS or (due and self._uncheckpointed):
+                await self._checkpoint()
+
+    def tend(self, wall_s: float) -> None:
+        """Do once what must be done in the loop: retry, store cursors, trim one small batch."""
+        if self._pending or self._touched or self._dirty_cursors:
+            self._commit()
+        sent_row = min((self._cursors[destination].seq for destination in self._active), default=self._last_row)
+        try:
+            for reason, count in self._trimmer.trim(wall_s, sent_row).items():
+                self.health.drop(reason, count)
+        except sqlite3.Error as error:
+            self._note_failure(error)
+
+    async def _checkpoint(self) -> None:
+        self._uncheckpointed = 0
+        self._checkpointed_s = time.monotonic()
+        await asyncio.to_thread(_checkpoint_passively, self.path)
+        # Under steady writes the passive one never catches up, and the log would grow for ever.
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if self.path.with_name(self.path.name + "-wal").stat().st_size > _WAL_MAX_BYTES:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Store the cursors and what else is pending."""
+        self._cursors_written_s = 0.0
+        if self._pending or self._touched or self._dirty_cursors:
+            self._commit()
+
+
+def _checkpoint_passively(path: Path) -> None:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _key(event: Event) -> JobKey:
+    return (event.host, "" if isinstance(event, HostEvent) else event.job)

@@ -1,0 +1,97 @@
+"""What leaves the journal when it is too old or too large: small batches, the least important first."""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+BATCH_ROWS: Final = 256
+"""So many rows a call: one delete of many rows holds the lock, and the event loop, for seconds."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large and how old a journal may become.
+
+    Args:
+        max_bytes: Of the pages in use.
+        max_age_s: Of an event, by its `observed_ms`.
+    """
+
+    max_bytes: int = 256 * 1024 * 1024
+    max_age_s: float = 7 * 86_400.0
+
+
+class Trimmer:
+    """Trims one journal. What every destination has goes first, oldest first; that is history, and no loss.
+
+    Unsent events go only when nothing else is left: then the `intermediate` changes of a run, at last transitions.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._no_intermediate_before = 0
+
+    def trim(self, wall_s: float, sent_row: int) -> dict[str, int]:
+        """Delete at most one batch for age and one for size.
+
+        Args:
+            wall_s: Unix seconds now.
+            sent_row: Every destination has what stands up to this row.
+
+        Returns:
+            Reason to number of events that were deleted unsent.
+        """
+        dropped = {"too old": self._trim_old(wall_s, sent_row)}
+        if self._used_bytes() > self._limits.max_bytes:
+            dropped["no space"] = self._trim_large(sent_row)
+        return {reason: count for reason, count in dropped.items() if count}
+
+    def _trim_old(self, wall_s: float, sent_row: int) -> int:
+        oldest = self._connection.execute("SELECT observed_ms FROM events ORDER BY row LIMIT 1").fetchone()
+        horizon_ms = int((wall_s - self._limits.max_age_s) * 1000)
+        if oldest is None or oldest[0] >= horizon_ms:
+            return 0
+        found = self._connection.execute(
+            "SELECT row FROM (SELECT row, observed_ms FROM events ORDER BY row LIMIT ?) WHERE observed_ms < ?",
+            (BATCH_ROWS, horizon_ms),
+        ).fetchall()
+        unsent: int = sum(row > sent_row for (row,) in found)
+        self._delete(found)
+        # A job that is gone and whose last event is forgotten has nothing left to remember.
+        self._connection.execute(
+            "DELETE FROM jobs WHERE state = 'gone' AND last_row NOT IN (SELECT row FROM events)"
+        )
+        return unsent
+
+    def _trim_large(self, sent_row: int) -> int:
+        sent = self._select("row <= ?", sent_row)
+        if sent:
+            self._delete(sent)
+            return 0
+        intermediate = self._select("intermediate AND row > ?", self._no_intermediate_before)
+        if intermediate:
+            self._no_intermediate_before = intermediate[-1][0]
+            self._delete(intermediate)
+            return len(intermediate)
+        self._no_intermediate_before = 0
+        transitions = self._select("row > ?", 0)
+        self._delete(transitions)
+        return len(transitions)
+
+    def _select(self, condition: str, value: int) -> list[tuple[int]]:
+        statement = f"SELECT row FROM events WHERE {condition} ORDER BY row LIMIT ?"  # noqa: S608 - constants
+        found: list[tuple[int]] = self._connection.execute(statement, (value, BATCH_ROWS)).fetchall()
+        return found
+
+    def _delete(self, found: list[tuple[int]]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany("DELETE FROM events WHERE row = ?", found)
+        self._connection.execute("COMMIT")
+
+    def _used_bytes(self) -> int:
+        def pragma(name: str) -> int:
+            value: int = self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            return value
+
+        return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")

@@ -1,0 +1,158 @@
+"""The file bus: one event a line, for recordings and for what a destination could never take."""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import NoReturn
+
+from pulse_bridge.bus import Consumer, Presence, Publisher, Query, Rejection
+from pulse_bridge.bus_url import BusUrl
+from pulse_bridge.errors import BusError, BusUnavailableError, ConfigError, EventFormatError
+from pulse_bridge.event import Event, EventId, from_json, to_fields, to_json
+
+logger = logging.getLogger(__name__)
+
+
+class JsonlBus:
+    """A `.jsonl` file as a bus."""
+
+    name = "jsonl"
+
+    def __init__(self, url: BusUrl) -> None:
+        self._path = Path(url.path)
+        if not url.path:
+            raise ConfigError(f"{url}: names no file")
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    @asynccontextmanager
+    async def publisher(self, presence: Presence | None) -> AsyncIterator[Publisher]:  # noqa: ARG002 - a file has no viewers
+        """Open the file to append to; a line cut by a crash is ended first."""
+        try:
+            known = {event.id.producer: event.id.seq for event in read_events(self._path)}
+            with _open_to_append(self._path) as file:
+                yield _JsonlPublisher(file, known)
+        except OSError as error:
+            raise BusUnavailableError(f"{self._path} cannot be written: {error.strerror}") from error
+
+    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:
+        """Refuse: a file is read as history.
+
+        Raises:
+            BusError: Always.
+        """
+        raise BusError(
+            f"{self._path}: a recording is read with 'pulse-bridge replay', not followed (group {group})"
+        )
+
+    async def history(self, query: Query) -> AsyncIterator[Event]:
+        """Yield the file's events in the order of its lines.
+
+        Raises:
+            BusUnavailableError: It cannot be read.
+        """
+        count = 0
+        try:
+            for event in read_events(self._path, must_exist=True):
+                if query.limit is not None and count >= query.limit:
+                    return
+                if query.matches(event):
+                    count += 1
+                    yield event
+        except OSError as error:
+            raise BusUnavailableError(f"{self._path} cannot be read: {error.strerror}") from error
+
+
+class _JsonlPublisher:
+    """Appends lines, flushed to the operating system one batch at a time."""
+
+    max_batch_events = 1000
+
+    def __init__(self, file: TextIOWrapper, known: dict[str, int]) -> None:
+        self._file = file
+        self._known = known
+
+    async def resume(self, acked: EventId | None) -> EventId | None:
+        """Say what the file has of the producer."""
+        if acked is None or acked.producer not in self._known:
+            return None
+        return min(acked, EventId(acked.producer, self._known[acked.producer]))
+
+    async def publish(self, events: Sequence[Event]) -> Sequence[Rejection]:
+        """Write what the file does not have yet."""
+        for event in events:
+            if event.id.seq > self._known.get(event.id.producer, 0):
+                self._known[event.id.producer] = event.id.seq
+                self._file.write(to_json(event) + "\n")
+        self._file.flush()
+        return ()
+
+    async def wait_lost(self) -> NoReturn:
+        """Wait for ever: a file does not go away."""
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+def read_events(path: Path, *, must_exist: bool = False) -> Iterator[Event]:
+    """Yield a file's events; a line that is none is counted and said once at the end.
+
+    Raises:
+        OSError: The file cannot be read; one that is not there only with `must_exist`.
+    """
+    if not must_exist and not path.exists():
+        return
+    unreadable = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield from_json(line)
+            except EventFormatError:
+                unreadable += bool(line.strip())
+    if unreadable:
+        logger.warning("lines that are no events were passed over", extra={"path": str(path), "lines": unreadable})
+
+
+def _open_to_append(path: Path) -> TextIOWrapper:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+b")
+    if file.tell():
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+    return TextIOWrapper(file, encoding="utf-8", newline="\n")
+
+
+class DeadLetters:
+    """Keeps what a destination can never take, in a file that `pulse-bridge replay` reads.
+
+    Args:
+        path: The file; made with the first letter.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self._path = path
+
+    def add(self, destination: str, rejections: Sequence[Rejection]) -> None:
+        """Append events with the destination and its reason; said once, then counted."""
+        if not self.count:
+            logger.error(
+                "a destination can never take an event; it is kept as a dead letter",
+                extra={"destination": destination, "reason": rejections[0].reason, "path": str(self._path)},
+            )
+        self.count += len(rejections)
+        try:
+            with _open_to_append(self._path) as file:
+                for event, reason in rejections:
+                    fields = {**to_fields(event), "rejected_by": destination, "reason": reason}
+                    file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+        except OSError as error:
+            logger.error(  # noqa: TRY400 - a full disk is no place for a traceback
+                "the dead letter cannot be kept", extra={"path": str(self._path), "reason": str(error)}
+            )

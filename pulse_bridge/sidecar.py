@@ -1,0 +1,257 @@
+"""The sidecar: one task group that joins watch, track, journal, and a relay for each destination.
+
+What the watcher reads goes through the trackers into the journal and on to the destinations in one callback.
+"""
+
+import asyncio
+import gc
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pulse_bridge import __version__
+from pulse_bridge.bus import Bus, Presence, open_bus
+from pulse_bridge.bus_url import BusUrl, hide_secret
+from pulse_bridge.config import SidecarSettings
+from pulse_bridge.errors import ConfigError, PulseBridgeError
+from pulse_bridge.event import UNNUMBERED, HostEvent
+from pulse_bridge.jobs import Jobs, News
+from pulse_bridge.journal import Journal
+from pulse_bridge.jsonl import DeadLetters
+from pulse_bridge.reconnect import Backoff
+from pulse_bridge.relay import JournalRelay, first_of
+from pulse_bridge.track import Instant
+from pulse_bridge.watch import Sighting, Watcher
+
+logger = logging.getLogger(__name__)
+
+FINISH_WAIT_S: Final = 30.0
+"""How long `exit_when_done` waits for destinations that lack something."""
+
+GOODBYE_S: Final = 1.0
+"""How long a clean end waits for publishers to say `offline`."""
+
+
+def read_clocks() -> Instant:
+    """Read both clocks."""
+    return Instant(time.monotonic(), time.time())
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A bus to publish to.
+
+    Args:
+        name: Unique in this sidecar.
+        identity: The same over restarts.
+        shown: For a person, without a secret.
+    """
+
+    bus: Bus
+    name: str
+    identity: str
+    shown: str
+
+
+def open_destinations(urls: Sequence[str]) -> list[Destination]:
+    """Make the buses to publish to; nothing is connected yet.
+
+    Raises:
+        ConfigError: A URL is wrong, or stands there twice.
+    """
+    found: list[Destination] = []
+    names: Counter[str] = Counter()
+    for text in urls:
+        bus = open_bus(text)
+        identity = BusUrl.parse(text).identity if "://" in text else text
+        if any(identity == other.identity for other in found):
+            raise ConfigError(f"{hide_secret(text)}: this destination is named twice")
+        names[bus.name] += 1
+        name = bus.name if names[bus.name] == 1 else f"{bus.name}_{names[bus.name]}"
+        found.append(Destination(bus, name, identity, hide_secret(text)))
+    return found
+
+
+class Sidecar:
+    """Watches status files and publishes what is news.
+
+    Args:
+        settings: Validated.
+        destinations: From `open_destinations(settings.to)`.
+        journal: Open for this sidecar alone.
+        clock: Gives both clocks.
+    """
+
+    def __init__(
+        self,
+        settings: SidecarSettings,
+        destinations: Sequence[Destination],
+        journal: Journal,
+        *,
+        clock: Callable[[], Instant] = read_clocks,
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._clock = clock
+        self._owner = secrets.token_hex(6)
+        self._timer: asyncio.TimerHandle | None = None
+        self._finished = asyncio.Event()
+        self._watcher = Watcher(
+            settings.paths, self._on_sightings, poll_s=settings.poll_s, quiet_poll_s=settings.quiet_poll_s
+        )
+        self._jobs = Jobs(settings, journal.tracks(settings.host), self._watcher.look)
+        self._letters = DeadLetters(journal.path.with_name(f"{journal.path.stem}.dead.jsonl"))
+        # Made before the first event, so that a new destination starts with what was, and gets all that follows.
+        self._relays = [self._make_relay(destination) for destination in destinations]
+        journal.begin()
+
+    def _make_relay(self, destination: Destination) -> JournalRelay:
+        settings = self._settings
+        return JournalRelay(
+            self._journal,
+            destination.bus,
+            Presence(settings.host, self._owner),
+            name=destination.name,
+            identity=destination.identity,
+            shown=destination.shown,
+            on_rejected=self._letters.add,
+            backoff=Backoff(max_s=settings.reconnect_max_s),
+            coalesce_s=settings.coalesce_ms / 1000,
+        )
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Run until told to stop or, with `exit_when_done`, until every job is finished.
+
+        Args:
+            stop: Set from outside, by a signal say.
+
+        Returns:
+            Whether every destination has everything. After `stop` what is unsent is in the journal: no failure.
+
+        Raises:
+            ConfigError: A destination needs a person.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                relays = [group.create_task(relay.run()) for relay in self._relays]
+                others = [
+                    group.create_task(self._journal.maintain()),
+                    group.create_task(self._watcher.run()),
+                    group.create_task(self._begin()),
+                    group.create_task(self._tell_of_host()),
+                ]
+                everything_sent = await self._until_end(stop)
+                for task in others:
+                    task.cancel()
+                await self._say_goodbye(relays)
+        except ExceptionGroup as errors:
+            # What a person must put right is one sentence, whichever task found it.
+            expected = errors.subgroup(PulseBridgeError)
+            if expected is None:
+                raise
+            raise _first_leaf(expected) from errors
+        else:
+            return everything_sent
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    # The data's way, in one callback: what was read, what is news, the journal, the relays.
+
+    def _on_sightings(self, sightings: Sequence[Sighting]) -> None:
+        self._record(self._jobs.observe(sightings, self._clock()))
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._record(self._jobs.tick(self._clock()))
+
+    def _record(self, news: News) -> None:
+        if news.events:
+            self._journal.append(news.events, news.tracks)
+            if self._jobs.all_finished:
+                self._finished.set()
+            else:
+                self._finished.clear()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        deadline_s = self._jobs.next_deadline_s
+        if self._timer is not None:
+            if deadline_s is not None and self._timer.when() <= deadline_s:
+                return  # it comes early, finds nothing due and is set anew
+            self._timer.cancel()
+            self._timer = None
+        if deadline_s is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline_s, self._on_timer)
+
+    # Beside it
+
+    async def _begin(self) -> None:
+        await self._watcher.ready.wait()
+        self._jobs.miss_unseen(self._clock())
+        self._set_timer()
+        if self._jobs.all_finished:
+            self._finished.set()
+        # What lives now lives for good; a full collection over thousands of jobs would hold the loop for long.
+        gc.collect()
+        gc.freeze()
+        logger.info(
+            "watching", extra={"jobs": sum(self._jobs.count_states().values()), "host": self._settings.host}
+        )
+
+    async def _tell_of_host(self) -> None:
+        while True:
+            self._journal.append([self._host_event(stopping=False)])
+            await asyncio.sleep(self._settings.host_event_s)
+
+    def _host_event(self, *, stopping: bool) -> HostEvent:
+        return HostEvent(
+            id=UNNUMBERED,
+            host=self._settings.host,
+            owner=self._owner,
+            version=__version__,
+            stopping=stopping,
+            jobs=self._jobs.count_states(),
+            malformed=self._watcher.malformed,
+            dropped=sum(self._journal.health.dropped.values()),
+            lag={relay.name: relay.lag for relay in self._relays},
+            observed_ms=int(self._clock().wall_s * 1000),
+        )
+
+    async def _until_end(self, stop: asyncio.Event) -> bool:
+        """Wait for the end, flush, and say whether everything is sent."""
+        if self._settings.exit_when_done:
+            await first_of(stop.wait(), self._finished.wait())
+        else:
+            await stop.wait()
+        self._journal.append([self._host_event(stopping=True)])
+        if stop.is_set():
+            await self._drain([relay for relay in self._relays if relay.connected], self._settings.flush_s)
+            return True
+        return await self._drain(self._relays, FINISH_WAIT_S)
+
+    async def _drain(self, relays: Sequence[JournalRelay], limit_s: float) -> bool:
+        if not relays:
+            return True
+        tasks = [asyncio.ensure_future(relay.drain()) for relay in relays]
+        _, late = await asyncio.wait(tasks, timeout=limit_s)
+        for task in late:
+            task.cancel()
+        return not late
+
+    async def _say_goodbye(self, relays: Sequence[asyncio.Task[None]]) -> None:
+        for relay in self._relays:
+            relay.finish()
+        if relays:
+            await asyncio.wait(relays, timeout=GOODBYE_S)
+        for task in relays:
+            task.cancel()
+
+
+def _first_leaf(group: BaseExceptionGroup[PulseBridgeError]) -> PulseBridgeError:
+    first = group.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
