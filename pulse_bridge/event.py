@@ -27,6 +27,8 @@ STALE_MESSAGE: Final = "Process unresponsive (stale pulse)"
 _LABEL: Final = "label_"
 _LAG: Final = "lag_"
 _JOBS: Final = "jobs_"
+_MAX_SEQ_DIGITS: Final = 18  # fits the 64 bits of a row number
+_MAX_INTEGER: Final = 2**63 - 1  # what every bus can keep as an integer
 
 
 class EventId(NamedTuple):
@@ -46,7 +48,7 @@ class EventId(NamedTuple):
             EventFormatError: The text has another form.
         """
         producer, dash, seq = text.rpartition("-")
-        if not (producer and dash and seq.isascii() and seq.isdigit()):
+        if not (producer and dash and seq.isascii() and seq.isdigit() and len(seq) <= _MAX_SEQ_DIGITS):
             raise EventFormatError(f"{text!r} is no event id: expected <producer>-<number>")
         return cls(producer, int(seq))
 
@@ -152,7 +154,7 @@ def parse_time(text: str) -> int:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    delta = instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = instant - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
@@ -300,7 +302,16 @@ class _FieldReader:
         value = self._fields.get(name)
         if not isinstance(value, str):
             raise EventFormatError(f"event field {name!r} is not text: {value!r:.80}")
+        if not value.isascii():
+            self._require_unicode(name, value)
         return value
+
+    def _require_unicode(self, name: str, value: str) -> None:
+        """Refuse half a surrogate pair, which JSON can spell and no bus can carry."""
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise EventFormatError(f"event field {name!r} is no Unicode text: {value!r:.80}") from error
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         value = self.text(name)
@@ -316,6 +327,10 @@ class _FieldReader:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise EventFormatError(f"event field {name!r} is no number: {value!r:.80}")
+        if isinstance(value, int):
+            if abs(value) > _MAX_INTEGER:
+                raise EventFormatError(f"event field {name!r} is too large an integer")
+            return value
         return value if math.isfinite(value) else None
 
     def number(self, name: str) -> Number:
