@@ -64,16 +64,22 @@ class Jobs:
         return self._news(events, at)
 
     def tick(self, at: Instant) -> News:
-        """Tell what silence tells. A file is read once more before its job is called stale."""
+        """Tell what silence tells. A file is read once more before its job is called stale or gone."""
         events: list[JobEvent] = []
         for job in self._deadlines.due(at.now_s):
             tracker = self._trackers[job]
-            stale_at_s = tracker.stale_at_s
-            if stale_at_s is not None and stale_at_s <= at.now_s and (sighting := self._look(job)) is not None:
-                events += self._observe(sighting, at)
+            if tracker.reread_at_s is not None and tracker.reread_at_s <= at.now_s:
+                events += self._reread(tracker, at)
             events += self._noted(tracker, tracker.tick(at), at)
             self._deadlines.update(job)
         return self._news(events, at)
+
+    def _reread(self, tracker: JobTracker, at: Instant) -> list[JobEvent]:
+        sighting = self._look(tracker.job)
+        if sighting is not None:
+            return self._observe(sighting, at)
+        tracker.note_unreadable()
+        return []
 
     def miss_unseen(self, at: Instant) -> None:
         """Treat unfinished jobs of the last start that no file was found for as missing; their grace begins."""

@@ -109,7 +109,7 @@ class JobTracker:
         self._missing_since_s = None
 
     def tick(self, at: Instant) -> list[JobEvent]:
-        """Tell what silence tells: the timer due at `at`. Read the file once more before, see `stale_at_s`.
+        """Tell what silence tells: the timer due at `at`. Read the file once more before, see `reread_at_s`.
 
         Returns:
             One event, or none: any event says all that a heartbeat would.
@@ -130,6 +130,11 @@ class JobTracker:
         """Give the monotonic instant of the next timer, None if there is none; a tick then moves it on."""
         timers_s = (self._gone_at_s, self.stale_at_s, self._heartbeat_at_s)
         return min((timer_s for timer_s in timers_s if timer_s is not None), default=None)
+
+    @property
+    def reread_at_s(self) -> float | None:
+        """The monotonic instant from which `tick` calls the job stale or gone: read its file once more before."""
+        return min((at_s for at_s in (self.stale_at_s, self._gone_at_s) if at_s is not None), default=None)
 
     @property
     def stale_at_s(self) -> float | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -80,6 +81,13 @@ class Server:
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -104,8 +112,8 @@ class Server:
         """End it by its own pid (SIGKILL: as a crash) and wait until it is gone."""
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGCONT)
         self._process.send_signal(how)
+        self._process.send_signal(signal.SIGCONT)
         self._process.wait(timeout=WAIT_S)
         self._process = None
 
