@@ -204,4 +204,4 @@ def _optional_number(value: object) -> Number | None:
 
 def _count(value: object) -> int | None:
     number = _optional_number(value)
-    return int(number) if number is not None and number == int(number) and number >= 0 else None
+    return int(number) if number is not None and 0 <= number <= _MAX_EXACT and number == int(number) else None

@@ -1,0 +1,229 @@
+"""Figures of the whole way, from a training's `os.replace` to a subscriber, with the journal on.
+
+    uv run python benchmarks/bench.py latency     # one file, ten writes a second, to Redis and to MQTT
+    uv run python benchmarks/bench.py burst       # 5,000 writes to one file at 1,000 a second
+    uv run python benchmarks/bench.py fleet       # 100 files, ten writes a second each, for five seconds
+
+It starts redis-server and mosquitto itself, on free loopback ports.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import redis
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.support.mosquitto import Mosquitto
+from tests.support.redis_server import RedisServer
+
+WAIT_S = 10.0
+
+
+def write_pulse(path: Path, index: int, total: int) -> int:
+    """Replace the status file as the report's writer does; gives the monotonic ns at which that was done."""
+    pulse = {
+        "status": "running",
+        "epoch": index / total,
+        "total_epochs": 1.0,
+        "loss": 1.0 / (index + 1),
+        "message": str(index),
+        "timestamp": int(time.time()),
+    }
+    temporary = f"{path}.tmp"
+    Path(temporary).write_text(json.dumps(pulse, indent=2), encoding="utf-8")
+    os.replace(temporary, path)
+    return time.monotonic_ns()
+
+
+def read_redis(port: int, ready: Connection, count: int) -> None:
+    """Read the stream until the last index; sends index to monotonic ns of arrival."""
+    client = redis.Redis(port=port, socket_timeout=None)
+    seen: dict[int, int] = {}
+    last = "0"
+    ready.send(None)
+    while True:
+        for _, entries in client.xread({"pulse:events": last}, block=500) or []:
+            now = time.monotonic_ns()
+            for entry_id, fields in entries:
+                last = entry_id
+                if fields[b"kind"] == b"change":
+                    seen.setdefault(int(fields[b"message"]), now)
+        if count - 1 in seen or ready.poll():
+            break
+    ready.send(seen)
+
+
+def read_mqtt(port: int, ready: Connection, count: int) -> None:
+    """Receive state messages until the last index; sends index to monotonic ns of arrival."""
+    seen: dict[int, int] = {}
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+
+    def on_message(_client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        now = time.monotonic_ns()
+        event = json.loads(message.payload)
+        if event["kind"] == "change":
+            seen.setdefault(int(event["message"]), now)
+
+    client.on_message = on_message
+    client.on_subscribe = lambda *_: ready.send(None)
+    client.connect("127.0.0.1", port)
+    client.subscribe("pulse/+/+/state", qos=0)
+    while not (count - 1 in seen or ready.poll()):
+        client.loop(0.5)
+    ready.send(seen)
+
+
+@contextmanager
+def reader(target: Callable[[int, Connection, int], None], port: int, count: int) -> Iterator[Connection]:
+    """Run a subscriber in a process of its own."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(port, theirs, count))
+    process.start()
+    ours.recv()
+    try:
+        yield ours
+    finally:
+        process.join(WAIT_S)
+        process.kill()
+
+
+@contextmanager
+def sidecar(folder: Path, urls: Sequence[str]) -> Iterator[None]:
+    """Run the sidecar on a folder."""
+    command = [sys.executable, "-m", "pulse_bridge", "run", str(folder / "jobs"), "--host", "bench"]
+    command += ["--journal", str(folder / "journal.db"), *(part for url in urls for part in ("--to", url))]
+    with (folder / "sidecar.log").open("wb") as log:
+        process = subprocess.Popen(command, stderr=log)
+        try:
+            deadline = time.monotonic() + WAIT_S
+            while b"watching" not in (text := (folder / "sidecar.log").read_bytes()) or text.count(
+                b'"connected"'
+            ) < len(urls):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"the sidecar did not start: {text.decode()}")
+                time.sleep(0.05)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(WAIT_S)
+
+
+def take(connection: Connection) -> dict[int, int]:
+    """Take a subscriber's result; after `WAIT_S` what it has by then."""
+    if not connection.poll(WAIT_S):
+        connection.send(None)
+    result: dict[int, int] = connection.recv()
+    return result
+
+
+def pace(count: int, rate_hz: float, write: Callable[[int], int]) -> list[int]:
+    """Call `write` at a steady rate."""
+    begin = time.monotonic()
+    written = []
+    for index in range(count):
+        while (wait_s := begin + index / rate_hz - time.monotonic()) > 0:
+            time.sleep(wait_s)
+        written.append(write(index))
+    return written
+
+
+def latency(folder: Path, count: int, buses: str) -> None:
+    """Print the time from `os.replace` to each subscriber."""
+    with servers(folder) as (redis_port, mqtt_port):
+        urls = {"redis": f"redis://127.0.0.1:{redis_port}", "mqtt": f"mqtt://127.0.0.1:{mqtt_port}"}
+        job = folder / "jobs" / "training_status.json"
+        job.parent.mkdir()
+        for names in [[name] for name in buses.split(",")] + ([buses.split(",")] if "," in buses else []):
+            (folder / "journal.db").unlink(missing_ok=True)
+            redis.Redis(port=redis_port).flushall()
+            with sidecar(folder, [urls[name] for name in names]):
+                targets = {"redis": (read_redis, redis_port), "mqtt": (read_mqtt, mqtt_port)}
+                readers = {name: reader(*targets[name], count) for name in names}
+                connections = {name: context.__enter__() for name, context in readers.items()}
+                time.sleep(0.5)
+                written = pace(count, 10, lambda index: write_pulse(job, index, count))
+                for name, connection in connections.items():
+                    report(f"{name} (of {'+'.join(names)})", written, take(connection))
+                for context in readers.values():
+                    context.__exit__(None, None, None)
+
+
+def report(name: str, written: Sequence[int], seen: dict[int, int]) -> None:
+    times_ms = sorted((seen[index] - at) / 1e6 for index, at in enumerate(written) if index in seen)
+    cuts = statistics.quantiles(times_ms, n=100)
+    print(
+        f"{name:24} {len(times_ms)}/{len(written)} seen   median {cuts[49]:.2f} ms   p90 {cuts[89]:.2f} ms"
+        f"   p99 {cuts[98]:.2f} ms   max {times_ms[-1]:.2f} ms",
+        flush=True,
+    )
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[tuple[int, int]]:
+    """Start both brokers."""
+    for name in ("redis", "mosquitto"):
+        (folder / name).mkdir()
+    with RedisServer(folder / "redis") as redis_server, Mosquitto(folder / "mosquitto") as broker:
+        yield redis_server.port, broker.port
+
+
+def burst(folder: Path, files: int, count: int, rate_hz: float, bus: str) -> None:
+    """Print how many of many states arrive."""
+    with servers(folder) as (redis_port, mqtt_port):
+        port = redis_port if bus == "redis" else mqtt_port
+        for index in range(files):
+            (folder / "jobs" / f"job{index}").mkdir(parents=True)
+        with sidecar(folder, [f"{bus}://127.0.0.1:{port}"]):
+            target = read_redis if bus == "redis" else read_mqtt
+            with reader(target, port, count) as connection:
+                time.sleep(1)
+                writer = multiprocessing.get_context("spawn").Process(
+                    target=write_many, args=(folder / "jobs", files, count, rate_hz)
+                )
+                writer.start()
+                writer.join()
+                seen = take(connection)
+        print(f"{bus:6} {files} file(s), {rate_hz:.0f} writes/s in all: {len(seen)} of {count} states arrived", flush=True)
+
+
+def write_many(folder: Path, files: int, count: int, rate_hz: float) -> None:
+    """Write to the files in turn."""
+    paths = [folder / f"job{index}" / "training_status.json" for index in range(files)]
+    began = time.monotonic()
+    pace(count, rate_hz, lambda index: write_pulse(paths[index % files], index, count))
+    print(f"       written in {time.monotonic() - began:.2f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["latency", "burst", "fleet"])
+    parser.add_argument("--count", type=int, default=None, help="writes")
+    parser.add_argument("--bus", default="redis,mqtt")
+    parser.add_argument("--folder", type=Path, default=None, help="where files and journal lie, to try other disks")
+    arguments = parser.parse_args()
+    for bus in [arguments.bus] if arguments.what == "latency" else arguments.bus.split(","):
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+            if arguments.what == "latency":
+                latency(Path(name), arguments.count or 300, bus)
+            elif arguments.what == "burst":
+                burst(Path(name), 1, arguments.count or 5000, 1000, bus)
+            else:
+                burst(Path(name), 100, arguments.count or 5000, 1000, bus)
+
+
+if __name__ == "__main__":
+    main()
