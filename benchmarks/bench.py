@@ -197,7 +197,10 @@ def burst(folder: Path, files: int, count: int, rate_hz: float, bus: str) -> Non
                 writer.start()
                 writer.join()
                 seen = take(connection)
-        print(f"{bus:6} {files} file(s), {rate_hz:.0f} writes/s in all: {len(seen)} of {count} states arrived", flush=True)
+        print(
+            f"{bus:6} {files} file(s), {rate_hz:.0f} writes/s in all: {len(seen)} of {count} states arrived",
+            flush=True,
+        )
 
 
 def write_many(folder: Path, files: int, count: int, rate_hz: float) -> None:
@@ -213,7 +216,9 @@ def main() -> None:
     parser.add_argument("what", choices=["latency", "burst", "fleet"])
     parser.add_argument("--count", type=int, default=None, help="writes")
     parser.add_argument("--bus", default="redis,mqtt")
-    parser.add_argument("--folder", type=Path, default=None, help="where files and journal lie, to try other disks")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where files and journal lie, to try other disks"
+    )
     arguments = parser.parse_args()
     for bus in [arguments.bus] if arguments.what == "latency" else arguments.bus.split(","):
         with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
