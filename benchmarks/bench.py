@@ -11,6 +11,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import select
 import signal
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import redis
 from paho.mqtt import client as mqtt
@@ -50,30 +52,32 @@ def write_pulse(path: Path, index: int, total: int) -> int:
 
 
 def read_redis(port: int, ready: Connection, count: int) -> None:
-    """Read the stream until the last index; sends index to monotonic ns of arrival."""
-    client = redis.Redis(port=port, socket_timeout=None)
+    """Follow the stream until the last index; sends index to monotonic ns at which the socket had it."""
+    connection = redis.Connection(host="127.0.0.1", port=port, protocol=2, decode_responses=True, socket_timeout=None)
+    connection.connect()
     seen: dict[int, int] = {}
     last = "0"
     ready.send(None)
-    while True:
-        for _, entries in client.xread({"pulse:events": last}, block=500) or []:
-            now = time.monotonic_ns()
-            for entry_id, fields in entries:
+    while not (count - 1 in seen or ready.poll()):
+        connection.send_command("XREAD", "BLOCK", "500", "STREAMS", "pulse:events", last)
+        select.select([connection._sock], [], [])
+        now = time.monotonic_ns()
+        for _, entries in connection.read_response() or []:
+            for entry_id, flat in entries:
                 last = entry_id
-                if fields[b"kind"] == b"change":
-                    seen.setdefault(int(fields[b"message"]), now)
-        if count - 1 in seen or ready.poll():
-            break
+                fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                if fields["kind"] == "change":
+                    seen.setdefault(int(fields["message"]), now)
     ready.send(seen)
 
 
 def read_mqtt(port: int, ready: Connection, count: int) -> None:
-    """Receive state messages until the last index; sends index to monotonic ns of arrival."""
+    """Receive state messages until the last index; sends index to monotonic ns at which the socket had it."""
     seen: dict[int, int] = {}
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    now = 0
 
     def on_message(_client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
-        now = time.monotonic_ns()
         event = json.loads(message.payload)
         if event["kind"] == "change":
             seen.setdefault(int(event["message"]), now)
@@ -83,7 +87,13 @@ def read_mqtt(port: int, ready: Connection, count: int) -> None:
     client.connect("127.0.0.1", port)
     client.subscribe("pulse/+/+/state", qos=0)
     while not (count - 1 in seen or ready.poll()):
-        client.loop(0.5)
+        readable, _, _ = select.select([client.socket()], [], [], 0.5)
+        now = time.monotonic_ns()
+        if readable:
+            client.loop_read()
+        client.loop_misc()
+        if client.want_write():
+            client.loop_write()
     ready.send(seen)
 
 
@@ -182,25 +192,50 @@ def servers(folder: Path) -> Iterator[tuple[int, int]]:
 
 
 def burst(folder: Path, files: int, count: int, rate_hz: float, bus: str) -> None:
-    """Print how many of many states arrive."""
+    """Print how many of many states arrive. The subscriber is light, so that it takes no time from the sidecar."""
     with servers(folder) as (redis_port, mqtt_port):
         port = redis_port if bus == "redis" else mqtt_port
         for index in range(files):
             (folder / "jobs" / f"job{index}").mkdir(parents=True)
-        with sidecar(folder, [f"{bus}://127.0.0.1:{port}"]):
-            target = read_redis if bus == "redis" else read_mqtt
-            with reader(target, port, count) as connection:
-                time.sleep(1)
-                writer = multiprocessing.get_context("spawn").Process(
-                    target=write_many, args=(folder / "jobs", files, count, rate_hz)
-                )
-                writer.start()
-                writer.join()
-                seen = take(connection)
-        print(
-            f"{bus:6} {files} file(s), {rate_hz:.0f} writes/s in all: {len(seen)} of {count} states arrived",
-            flush=True,
-        )
+        subscribe = count_redis if bus == "redis" else count_mqtt
+        with sidecar(folder, [f"{bus}://127.0.0.1:{port}"]), subscribe(port, folder / "arrived") as arrived:
+            writer = multiprocessing.get_context("spawn").Process(
+                target=write_many, args=(folder / "jobs", files, count, rate_hz)
+            )
+            writer.start()
+            writer.join()
+            deadline = time.monotonic() + WAIT_S
+            while str(count - 1) not in arrived() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            seen = arrived()
+        print(f"{bus:6} {files} file(s), {rate_hz:.0f} writes/s in all: {len(seen)} of {count} arrived", flush=True)
+
+
+@contextmanager
+def count_redis(port: int, _file: Path) -> Iterator[Callable[[], set[str]]]:
+    """Give a function that tells which messages are in the stream."""
+    client: Any = redis.Redis(port=port, decode_responses=True)
+    yield lambda: {
+        fields["message"] for _, fields in client.xrange("pulse:events") if fields["kind"] == "change"
+    }
+
+
+@contextmanager
+def count_mqtt(port: int, file: Path) -> Iterator[Callable[[], set[str]]]:
+    """Run mosquitto_sub and give a function that tells which messages it has received."""
+    command = ["mosquitto_sub", "-p", str(port), "-q", "1", "-t", "pulse/+/+/state"]
+    with file.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output)
+        time.sleep(0.5)
+        try:
+            yield lambda: {
+                event["message"]
+                for event in map(json.loads, file.read_text().splitlines())
+                if event["kind"] == "change"
+            }
+        finally:
+            process.terminate()
+            process.wait(WAIT_S)
 
 
 def write_many(folder: Path, files: int, count: int, rate_hz: float) -> None:

@@ -218,12 +218,20 @@ def to_json(event: Event) -> str:
 
 def to_text_fields(event: Event) -> dict[str, str]:
     """Give the event as flat text with every field of its sort: `NaN` for an absent number, `0`/`1` for a flag."""
-    return {name: _as_text(value) for name, value in _all_fields(event).items()}
+    return _text_of(_all_fields(event))
 
 
-def _as_text(value: Scalar | None) -> str:
-    if isinstance(value, str):
-        return value
+def to_text_fields_and_json(event: Event) -> tuple[dict[str, str], str]:
+    """Give both text forms at once, for a bus that needs both of each event."""
+    fields = _all_fields(event)
+    return _text_of(fields), _encode_json({name: value for name, value in fields.items() if value is not None})
+
+
+def _text_of(fields: dict[str, Scalar | None]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else _as_text(value) for name, value in fields.items()}
+
+
+def _as_text(value: bool | float | None) -> str:  # noqa: FBT001 - a field's value
     if value is None:
         return "NaN"
     if value is True:

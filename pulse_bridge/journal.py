@@ -11,7 +11,7 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,8 +31,12 @@ TAIL_EVENTS: Final = 8192
 CURSOR_EVERY_S: Final = 0.2
 MAINTENANCE_EVERY_S: Final = 0.5
 CHECKPOINT_EVERY_S: Final = 10.0
-CHECKPOINT_COMMITS: Final = 1000
-_WAL_MAX_BYTES: Final = 32 * 1024 * 1024
+CHECKPOINT_COMMITS: Final = 4000
+"""Not more often, because its fsync holds up whoever writes to the disk, the training too."""
+WAL_MAX_BYTES: Final = 32 * 1024 * 1024
+_OPENING_TIMEOUT_MS: Final = 2000
+_BUSY_TIMEOUT_MS: Final = 50
+"""How long the event loop waits for somebody else's lock; what is not committed then is published all the same."""
 
 JobKey = tuple[str, str]
 """Host and job; the job is empty for the host's own events."""
@@ -118,10 +122,13 @@ def open_journal(path: Path, *, limits: Limits | None = None) -> Iterator["Journ
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
     try:
+        connection.execute(
+            "PRAGMA page_size=2048"
+        )  # half the log of the default, where a commit has two small rows
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute("PRAGMA busy_timeout=2000")
+        connection.execute(f"PRAGMA busy_timeout={_OPENING_TIMEOUT_MS}")
         connection.executescript(rows.SCHEMA)
         connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('layout', ?)", (rows.LAYOUT,))
         (layout,) = connection.execute("SELECT value FROM meta WHERE name = 'layout'").fetchone()
@@ -133,6 +140,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         raise ConfigError(
             f"the journal {path} has layout {layout}, not {rows.LAYOUT}: choose another with --journal"
         )
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
     return connection
 
 
@@ -151,7 +159,7 @@ class Journal:
         self._connection = connection
         self._listeners: list[Callable[[], None]] = []
         self._tail: deque[Event] = deque(maxlen=TAIL_EVENTS)
-        self._pending: deque[_Entry] = deque()
+        self._pending: OrderedDict[int, _Entry] = OrderedDict()
         self._pending_tracks: dict[JobKey, str] = {}
         self._touched: set[JobKey] = set()
         self._obsolete: list[int] = []
@@ -175,13 +183,15 @@ class Journal:
             Start(*found)
             for found in connection.execute("SELECT first_row, producer FROM starts ORDER BY first_row")
         ]
+        self._unstored_start: Start | None = None
         self._trimmer = Trimmer(connection, limits)
 
     def _highest_row(self) -> int:
         found = self._connection.execute(
             "SELECT max(coalesce((SELECT max(row) FROM events), 0),"
             " coalesce((SELECT max(row) FROM cursors), 0),"
-            " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0))"
+            " coalesce((SELECT max(last_row) FROM jobs), 0),"
+            " coalesce((SELECT max(first_row) - 1 FROM starts), 0))"
         ).fetchone()
         return int(found[0])
 
@@ -191,9 +201,11 @@ class Journal:
         return self._last_row
 
     def begin(self) -> None:
-        """Note that a sidecar starts here, so that its rows can be told from those of earlier starts."""
-        start = Start(self._last_row + 1, self.producer)
-        self._connection.execute("INSERT OR REPLACE INTO starts (first_row, producer) VALUES (?, ?)", start)
+        """Note that a sidecar starts here, so that its rows can be told from those of earlier starts.
+
+        It is stored with its first rows: a disk that is full now is no reason not to start.
+        """
+        start = self._unstored_start = Start(self._last_row + 1, self.producer)
         self._starts = [earlier for earlier in self._starts if earlier.first_row != start.first_row] + [start]
 
     def tracks(self, host: str) -> dict[str, str]:
@@ -261,43 +273,28 @@ class Journal:
             newest = self._newest[key] = _Newest(row, None, 0, "")
         newest.last_row = row
         if event.kind in {"heartbeat", "host"}:
-            if newest.heartbeat_row is not None:
+            if newest.heartbeat_row is not None and self._pending.pop(newest.heartbeat_row, None) is None:
                 self._obsolete.append(newest.heartbeat_row)
             newest.heartbeat_row = row
         if isinstance(event, JobEvent):
             newest.run = event.run
             newest.state = event.state
         self._touched.add(key)
-        self._pending.append(_Entry(row, event, intermediate))
+        self._pending[row] = _Entry(row, event, intermediate)
         self._tail.append(event)
         if len(self._pending) > TAIL_EVENTS:
-            self._pending.popleft()
-            self.health.drop("journal full", 1)
+            dropped_row, _ = self._pending.popitem(last=False)
+            self.health.drop("journal full", int(dropped_row > self._sent_row(otherwise=0)))
 
     def _commit(self, extra: Sequence[tuple[str, tuple[object, ...]]] = (), *, must: bool = False) -> None:
         execute = self._connection.execute
+        cursors = bool(self._dirty_cursors) and time.monotonic() - self._cursors_written_s >= CURSOR_EVERY_S
         try:
             execute("BEGIN IMMEDIATE")
-            for entry in self._pending:
-                execute(rows.INSERT_EVENT, rows.to_row(entry.row, entry.event, intermediate=entry.intermediate))
-            for row in self._obsolete:
-                execute("DELETE FROM events WHERE row = ?", (row,))
-            for key in self._touched:
-                newest = self._newest[key]
-                execute(
-                    rows.UPSERT_JOB,
-                    (
-                        *key,
-                        self._pending_tracks.get(key),
-                        newest.last_row,
-                        newest.heartbeat_row,
-                        newest.run,
-                        newest.state,
-                    ),
-                )
+            self._write_pending()
             for statement, values in extra:
                 execute(statement, values)
-            if self._dirty_cursors and time.monotonic() - self._cursors_written_s >= CURSOR_EVERY_S:
+            if cursors:
                 self._write_cursors()
             execute("COMMIT")
         except sqlite3.Error as error:
@@ -310,15 +307,35 @@ class Journal:
             return
         self._uncheckpointed += 1
         self._forget_pending()
+        if cursors:
+            self._dirty_cursors.clear()
+            self._cursors_written_s = time.monotonic()
         if not self.health.durable:
             self.health.durable = True
             logger.info("the journal can be written again", extra={"path": str(self.path)})
+
+    def _write_pending(self) -> None:
+        execute = self._connection.execute
+        if self._unstored_start is not None:
+            execute("INSERT OR REPLACE INTO starts (first_row, producer) VALUES (?, ?)", self._unstored_start)
+        for entry in self._pending.values():
+            execute(rows.INSERT_EVENT, rows.to_row(entry.row, entry.event, intermediate=entry.intermediate))
+        for row in self._obsolete:
+            execute("DELETE FROM events WHERE row = ?", (row,))
+        for key in self._touched:
+            newest = self._newest[key]
+            track = self._pending_tracks.get(key)
+            execute(
+                rows.UPSERT_JOB,
+                (*key, track, newest.last_row, newest.heartbeat_row, newest.run, newest.state),
+            )
 
     def _forget_pending(self) -> None:
         self._pending.clear()
         self._obsolete.clear()
         self._touched.clear()
         self._pending_tracks.clear()
+        self._unstored_start = None
 
     def _note_failure(self, error: sqlite3.Error) -> None:
         if self.health.durable:
@@ -359,12 +376,18 @@ class Journal:
         found = self._connection.execute(rows.SELECT_AFTER, (after_row, limit)).fetchall()
         if found:
             return Slice([rows.from_row(row) for row in found], found[-1][0])
-        pending = [entry for entry in islice(self._pending, limit) if entry.row > after_row]
+        pending = list(islice((entry for entry in self._pending.values() if entry.row > after_row), limit))
         return Slice([entry.event for entry in pending], pending[-1].row if pending else self._last_row)
 
     def newest(self, upto_row: int) -> list[Event]:
         """Give the newest event of each job and host, in order, those after `upto_row` left out."""
-        return [rows.from_row(row) for row in self._connection.execute(rows.SELECT_NEWEST, (upto_row,))]
+        stored = map(rows.from_row, self._connection.execute(rows.SELECT_NEWEST, (upto_row,)))
+        found = {_key(event): event for event in stored}
+        for entry in self._pending.values():
+            if entry.row <= upto_row:
+                found.pop(_key(entry.event), None)  # so that it takes its place at the end
+                found[_key(entry.event)] = entry.event
+        return list(found.values())
 
     # Cursors
 
@@ -396,7 +419,7 @@ class Journal:
         if after_row >= self._last_row:
             return 0
         found = self._connection.execute("SELECT count(*) FROM events WHERE row > ?", (after_row,)).fetchone()
-        return int(found[0]) + sum(entry.row > after_row for entry in self._pending)
+        return int(found[0]) + sum(row > after_row for row in self._pending)
 
     def earlier_starts(self, producer: str) -> list[EventId]:
         """Give the last event of each start before the one of `producer`, newest first."""
@@ -415,8 +438,10 @@ class Journal:
             "INSERT OR REPLACE INTO cursors (destination, producer, row) VALUES (?, ?, ?)",
             [(destination, *self._cursors[destination]) for destination in self._dirty_cursors],
         )
-        self._dirty_cursors.clear()
-        self._cursors_written_s = time.monotonic()
+
+    def _sent_row(self, *, otherwise: int) -> int:
+        """Give the row up to which every destination in use has everything; `otherwise` where none is in use."""
+        return min((self._cursors[destination].seq for destination in self._active), default=otherwise)
 
     # Keeping
 
@@ -433,9 +458,8 @@ class Journal:
         """Do once what must be done in the loop: retry, store cursors, trim one small batch."""
         if self._pending or self._touched or self._dirty_cursors:
             self._commit()
-        sent_row = min((self._cursors[destination].seq for destination in self._active), default=self._last_row)
         try:
-            for reason, count in self._trimmer.trim(wall_s, sent_row).items():
+            for reason, count in self._trimmer.trim(wall_s, self._sent_row(otherwise=self._last_row)).items():
                 self.health.drop(reason, count)
         except sqlite3.Error as error:
             self._note_failure(error)
@@ -446,7 +470,7 @@ class Journal:
         await asyncio.to_thread(_checkpoint_passively, self.path)
         # Under steady writes the passive one never catches up, and the log would grow for ever.
         with contextlib.suppress(OSError, sqlite3.Error):
-            if self.path.with_name(self.path.name + "-wal").stat().st_size > _WAL_MAX_BYTES:
+            if self.path.with_name(self.path.name + "-wal").stat().st_size > WAL_MAX_BYTES:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
@@ -454,6 +478,11 @@ class Journal:
         self._cursors_written_s = 0.0
         if self._pending or self._touched or self._dirty_cursors:
             self._commit()
+        if self._pending:
+            logger.error(
+                "events could not be stored in the journal to the end",
+                extra={"path": str(self.path), "events": len(self._pending)},
+            )
 
 
 def _checkpoint_passively(path: Path) -> None:

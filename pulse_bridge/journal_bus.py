@@ -130,6 +130,12 @@ class _Reader:
             found = self._connection.execute(rows.SELECT_NEWEST, (last_row,)).fetchall()
         return [rows.from_row(row) for row in found], last_row
 
+    def highest_row(self) -> int:
+        """Give the highest row there has ever been, whether it still stands or not."""
+        with self._translating():
+            found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        return int(found[0]) if found else 0
+
     def version(self) -> int:
         """Give a number that changes when somebody commits."""
         with self._translating():
@@ -167,7 +173,8 @@ class _JournalConsumer:
     async def batches(self) -> AsyncIterator[Batch]:
         """Yield a snapshot where there is no cursor, then what is committed."""
         cursor = self._store.cursor if self._store else None
-        if cursor is None:
+        # A cursor ahead of the journal is of an earlier file at this path; to wait for its row would lose much.
+        if cursor is None or int(cursor) > self._reader.highest_row():
             events, self._row = self._reader.snapshot()
             yield Batch(events, snapshot=True)
         else:

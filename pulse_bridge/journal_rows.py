@@ -15,7 +15,7 @@ LAYOUT: Final = 1
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
-    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    row INTEGER PRIMARY KEY,
     producer TEXT NOT NULL, seq INTEGER NOT NULL,
     kind TEXT NOT NULL, host TEXT NOT NULL, job TEXT, run, state, status, epoch, total_epochs, loss, message,
     timestamp, progress, eta_s, diverged, step, total_steps, learning_rate, labels, observed_ms,

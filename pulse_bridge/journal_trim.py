@@ -7,6 +7,8 @@ from typing import Final
 BATCH_ROWS: Final = 256
 """So many rows a call: one delete of many rows holds the lock, and the event loop, for seconds."""
 
+_NOT_NEWEST: Final = "row NOT IN (SELECT last_row FROM jobs)"
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -24,7 +26,8 @@ class Limits:
 class Trimmer:
     """Trims one journal. What every destination has goes first, oldest first; that is history, and no loss.
 
-    Unsent events go only when nothing else is left: then the `intermediate` changes of a run, at last transitions.
+    For size the newest event of each job stays as long as anything else can go, because a snapshot is made of
+    them. Unsent events go only then: first the `intermediate` changes of a run, at last transitions.
     """
 
     def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
@@ -65,19 +68,15 @@ class Trimmer:
         return unsent
 
     def _trim_large(self, sent_row: int) -> int:
-        sent = self._select("row <= ?", sent_row)
-        if sent:
-            self._delete(sent)
-            return 0
-        intermediate = self._select("intermediate AND row > ?", self._no_intermediate_before)
-        if intermediate:
-            self._no_intermediate_before = intermediate[-1][0]
-            self._delete(intermediate)
-            return len(intermediate)
-        self._no_intermediate_before = 0
-        transitions = self._select("row > ?", 0)
-        self._delete(transitions)
-        return len(transitions)
+        found = self._select(f"row <= ? AND {_NOT_NEWEST}", sent_row)
+        if not found:
+            found = self._select(f"intermediate AND row > ? AND {_NOT_NEWEST}", self._no_intermediate_before)
+            if found:
+                self._no_intermediate_before = found[-1][0]
+        if not found:
+            found = self._select("row > ?", 0)
+        self._delete(found)
+        return sum(row > sent_row for (row,) in found)
 
     def _select(self, condition: str, value: int) -> list[tuple[int]]:
         statement = f"SELECT row FROM events WHERE {condition} ORDER BY row LIMIT ?"  # noqa: S608 - constants
@@ -85,9 +84,9 @@ class Trimmer:
         return found
 
     def _delete(self, found: list[tuple[int]]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.executemany("DELETE FROM events WHERE row = ?", found)
-        self._connection.execute("COMMIT")
+        with self._connection:  # undoes it if it fails: a full disk can refuse a delete, too
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("DELETE FROM events WHERE row = ?", found)
 
     def _used_bytes(self) -> int:
         def pragma(name: str) -> int:

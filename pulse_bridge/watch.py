@@ -14,7 +14,7 @@ from typing import Final
 from pulse_bridge.watch_file import Reading, Sighting, WatchedFile, read_if_changed, read_now
 from pulse_bridge.watch_find import Finder
 from pulse_bridge.watch_folders import Folders
-from pulse_bridge.watch_inotify import Q_OVERFLOW, Hints, open_hints
+from pulse_bridge.watch_inotify import Q_OVERFLOW, Hint, Hints, open_hints
 from pulse_bridge.watch_paths import parse_paths
 from pulse_bridge.watch_poll import NEVER, PollQueue
 
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 SECOND_LOOK_S: Final = 0.05
 """A file that is no PULSE may be half-written: only one that is none so much later is malformed."""
 
+_MAX_ROUNDS: Final = 16
 _TURN_S: Final = 0.005
 _MAX_THREAD_FILES: Final = 256
 
@@ -108,14 +109,22 @@ class Watcher:
 
     def _on_hints(self, hints: Hints) -> None:
         try:
-            for hint in hints.read():
-                if hint.mask & Q_OVERFLOW:
-                    self._look_everywhere()
-                for folder in self._folders.of_watch(hint.wd):
-                    self._finder.follow(folder, hint.mask, hint.name)
-            self._give(self._read_affected())
+            # What came while the last was on its way is read before anything else has its turn.
+            for _ in range(_MAX_ROUNDS):
+                found = hints.read()
+                if not found:
+                    return
+                self._follow(found)
+                self._give(self._read_affected())
         except Exception as error:  # noqa: BLE001 - a callback has no caller: run() raises it
             self._fail(error)
+
+    def _follow(self, hints: Sequence[Hint]) -> None:
+        for hint in hints:
+            if hint.mask & Q_OVERFLOW:
+                self._look_everywhere()
+            for folder in self._folders.of_watch(hint.wd):
+                self._finder.follow(folder, hint.mask, hint.name)
 
     def _fail(self, error: Exception) -> None:
         if self._failure is not None and not self._failure.done():

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from pulse_bridge.bus import Rejection
-from pulse_bridge.event import Event, HostEvent, JobEvent, to_json, to_text_fields
+from pulse_bridge.event import Event, HostEvent, JobEvent, to_text_fields, to_text_fields_and_json
 from pulse_bridge_redis.keys import Keys, Layout, state_field
 from pulse_bridge_redis.packing import Word, pack
 
@@ -178,11 +178,11 @@ def pack_run(sha: str, run: Run, sent_seq: int, bounds: Bounds, *, retain: bool)
     Raises:
         ValueError: An event cannot be written as text; `split_rejections` finds it.
     """
-    newest: dict[tuple[str, str], JobEvent] = {}
+    newest: dict[tuple[str, str], tuple[int, str]] = {}
     places: dict[tuple[str, str], int] = {}
     arguments: list[Word] = []
     for event in run.events:
-        fields = to_text_fields(event)
+        fields, state_json = to_text_fields_and_json(event)
         if len(fields) > MAX_FIELDS:
             raise ValueError(f"an event has more than {MAX_FIELDS} fields")
         if isinstance(event, HostEvent):
@@ -190,7 +190,7 @@ def pack_run(sha: str, run: Run, sent_seq: int, bounds: Bounds, *, retain: bool)
             arguments += chain.from_iterable(fields.items())
             continue
         job = (event.host, event.job)
-        newest[job] = event
+        newest[job] = (event.id.seq, state_json if retain else _NOTHING_RETAINED)
         arguments += (event.id.seq, places.setdefault(job, len(places) + 1), 2 * len(fields))
         arguments += chain.from_iterable(fields.items())
         arguments.append(_NO_ENTRY if event.kind == "heartbeat" else event.observed_ms)
@@ -198,8 +198,8 @@ def pack_run(sha: str, run: Run, sent_seq: int, bounds: Bounds, *, retain: bool)
     names = (run.keys.events, run.keys.seq(run.producer), run.keys.state, *(run.keys.job(*job) for job in newest))
     head: list[Word] = [sent_seq, bounds.seq_expire_s, bounds.maxlen, bounds.job_maxlen, bounds.job_expire_s]
     head.append(len(newest))
-    for event in newest.values():
-        head += (event.id.seq, state_field(event.host, event.job), to_json(event) if retain else _NOTHING_RETAINED)
+    for job, (seq, state_json) in newest.items():
+        head += (seq, state_field(*job), state_json)
     return pack("EVALSHA", sha, len(names), *names, *head, *arguments)
 
 

@@ -10,15 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from redis import Redis
 
 from tests.support.mosquitto import Mosquitto, MqttListener
 from tests.support.processes import wait_until_blocking
 from tests.support.redis_server import RedisServer
 from tests.support.sidecar_process import SidecarProcess, write_pulse
-from tests.support.viewers import MqttViewer, RedisViewer, job_events
+from tests.support.viewers import MqttViewer, RedisViewer, Viewer, job_events
 
 
 @contextmanager
@@ -46,11 +43,7 @@ def writers(jobs: Path, names: list[str], period_s: float) -> Iterator[Counter[s
 
 
 def stream(server: RedisServer) -> list[dict[str, str]]:
-    client = Redis(port=server.port, decode_responses=True)
-    try:
-        return [fields for _, fields in client.xrange("pulse:events") if fields["kind"] != "host"]
-    finally:
-        client.close()
+    return [fields for fields in server.stream() if fields["kind"] != "host"]
 
 
 def assert_redis_has_all(server: RedisServer, sidecar: SidecarProcess) -> None:
@@ -208,9 +201,7 @@ def test_a_refused_password_harms_nobody_and_heals_when_it_is_rotated(tmp_path: 
         wait_until_blocking(lambda: len(job_events(mqtt)) == 1, "the other destination is served meanwhile")
         secret.write_text("right\n")
         sidecar.wait_for_message("connected", 2)
-        client = Redis(port=redis.server.port, password="right", decode_responses=True)
-        wait_until_blocking(lambda: client.hlen("pulse:state") == 1, "it arrives")
-        client.close()
+        wait_until_blocking(lambda: len(redis.server.stream(password="right")) >= 1, "it arrives")
         assert "wrong-secret" not in sidecar.log.read_text()
 
 
@@ -237,13 +228,14 @@ def test_24_s_of_silence_give_2_or_3_heartbeats_and_a_restart_announces_nothing_
                 lambda: sum(event["kind"] == "host" for event in redis.events()) >= 5, "the restarted one is there"
             )
             write_pulse(sidecar.jobs / "running" / "training_status.json", message="news")
-            for viewer, before in zip((redis, mqtt), changes_before, strict=True):
+            viewers: list[Viewer] = [redis, mqtt]
+            for seen_by, before in zip(viewers, changes_before, strict=True):
                 wait_until_blocking(
-                    lambda viewer=viewer: _changes(viewer)[-1][1] == "news",  # type: ignore[misc]
+                    lambda viewer=seen_by: _changes(viewer)[-1][1] == "news",  # type: ignore[misc]
                     "what is news arrives",
                 )
-                assert _changes(viewer)[:-1] == before
+                assert _changes(seen_by)[:-1] == before
 
 
-def _changes(viewer: Any) -> list[tuple[str, str]]:
+def _changes(viewer: Viewer) -> list[tuple[str, str]]:
     return [(event["id"], event["message"]) for event in job_events(viewer) if event["kind"] == "change"]

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pulse_bridge.writer import write_running_status
 from tests.support.processes import wait_until_blocking
 from tests.support.sidecar_process import SidecarProcess, write_pulse
 from tests.support.viewers import MqttViewer, RedisViewer, Viewer, job_events
@@ -18,7 +20,7 @@ def viewer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Viewer]:
         yield found
 
 
-def wait_for_events(viewer: Viewer, count: int) -> list[dict[str, object]]:
+def wait_for_events(viewer: Viewer, count: int) -> list[dict[str, Any]]:
     wait_until_blocking(lambda: len(job_events(viewer)) >= count, f"{count} events, got {job_events(viewer)}")
     return job_events(viewer)
 
@@ -43,8 +45,6 @@ def test_however_often_a_run_starts_no_event_is_doubled(viewer: Viewer, tmp_path
 
 def test_half_way_shows_50_percent_its_loss_and_its_message(viewer: Viewer, tmp_path: Path) -> None:
     with SidecarProcess(tmp_path, [viewer.url]) as sidecar:
-        from pulse_bridge.writer import write_running_status
-
         write_running_status(str(sidecar.jobs / "training_status.json"), 1.5, 3.0, 0.342, "test epoch 1.5/3")
         (event,) = wait_for_events(viewer, 1)
     assert event["progress"] == 50

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from redis import Redis
 from redis.exceptions import AuthenticationError, BusyLoadingError
@@ -113,6 +113,12 @@ class RedisServer(Server):
         with self.client() as client:
             client.save()
         return self.dump.read_bytes()
+
+    def stream(self, key: str = "pulse:events", **options: Any) -> list[dict[str, str]]:
+        """Give the fields of a stream's entries, in order."""
+        with self.client(**options) as client:
+            entries = cast("list[tuple[str, dict[str, str]]]", client.xrange(key))
+        return [fields for _, fields in entries]
 
     def clients(self) -> list[dict[str, str]]:
         """List the connections to it, the one that asks left out."""

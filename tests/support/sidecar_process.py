@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -129,14 +130,8 @@ def write_pulse(path: Path, **changes: Any) -> None:
     pulse = {"status": "running", "epoch": 1.5, "total_epochs": 3.0, "loss": 0.342, "message": "", "timestamp": 0}
     pulse |= changes
     if not pulse["timestamp"]:
-        pulse["timestamp"] = int(_now_s())
+        pulse["timestamp"] = int(time.time())
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(pulse), encoding="utf-8")
     os.replace(temporary, path)
-
-
-def _now_s() -> float:
-    import time
-
-    return time.time()

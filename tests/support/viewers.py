@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from redis import Redis
-
 from tests.support.mosquitto import Mosquitto, MqttListener
 from tests.support.redis_server import RedisServer
 
@@ -43,11 +41,7 @@ class RedisViewer:
         self.server.end()
 
     def events(self) -> list[dict[str, Any]]:
-        client = Redis(port=self.server.port, decode_responses=True)
-        try:
-            return [_typed(fields) for _, fields in client.xrange("pulse:events")]
-        finally:
-            client.close()
+        return [_typed(fields) for fields in self.server.stream()]
 
 
 class MqttViewer:

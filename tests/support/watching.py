@@ -54,7 +54,7 @@ class Seen:
 
 
 @asynccontextmanager
-async def watching(*paths: str | Path, **options: Any) -> AsyncIterator[Seen]:  # noqa: ANN401 - the watcher's own
+async def watching(*paths: str | Path, **options: Any) -> AsyncIterator[Seen]:
     """Run a watcher on paths until the block ends."""
     seen = Seen()
     seen.watcher = Watcher([os.fspath(path) for path in paths], seen, **options)

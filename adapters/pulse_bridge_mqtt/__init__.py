@@ -1,0 +1,5 @@
+"""MQTT as a bus: `mqtt://` and `mqtts://`."""
+
+from pulse_bridge_mqtt.bus import MqttBus
+
+__all__ = ["MqttBus"]

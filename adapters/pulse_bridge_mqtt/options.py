@@ -1,0 +1,78 @@
+"""What an MQTT URL may say, checked before anything is connected."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, FilePath, field_validator
+from pydantic_core import PydanticCustomError
+
+from pulse_bridge.bus_url import BusOptions, BusUrl
+from pulse_bridge.errors import ConfigError
+from pulse_bridge_mqtt.topics import MAX_PREFIX_BYTES, is_slug
+
+_WEEK_S: Final = 7 * 86_400
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How the bytes travel under one URL scheme."""
+
+    port: int
+    tls: bool
+
+
+SCHEMES: Final = {"mqtt": Scheme(port=1883, tls=False), "mqtts": Scheme(port=8883, tls=True)}
+
+
+class MqttOptions(BusOptions):
+    """The query of an MQTT URL.
+
+    Args:
+        prefix: The first level of every topic.
+        version: MQTT 5, or 3.1.1 for an old broker, which cannot say why it refuses something.
+        keepalive_s: A silent connection is given up after about twice this; the broker sends the will after 1.5
+            times this.
+        tls_ca: PEM file of the authority that signed the broker's certificate; the system's where absent.
+        tls_cert: PEM file of our own certificate, where the broker wants one; with `tls_key`.
+        tls_insecure: Take any certificate of the broker. For trying things out.
+        forget_after_s: A job's retained state is removed that long after it was done, error or gone.
+    """
+
+    prefix: str = "pulse"
+    version: Literal["5", "3.1.1"] = "5"
+    keepalive_s: Annotated[int, Field(ge=5, le=65_535)] = 15
+    tls_ca: FilePath | None = None
+    tls_cert: FilePath | None = None
+    tls_key: FilePath | None = None
+    tls_insecure: bool = False
+    forget_after_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _WEEK_S
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        if not is_slug(value, MAX_PREFIX_BYTES):
+            raise PydanticCustomError(
+                "prefix", "must be 1 to {limit} of a-z, 0-9, '_' and '-'", {"limit": MAX_PREFIX_BYTES}
+            )
+        return value
+
+
+def read_options(url: BusUrl) -> MqttOptions:
+    """Check a URL and give its options.
+
+    Raises:
+        ConfigError: Something in the URL is wrong; the sentence names it and has no secret in it.
+    """
+    scheme = SCHEMES[url.scheme]
+    options = url.parse_options(MqttOptions)
+    if not url.host:
+        raise ConfigError(f"{url}: names no broker; write {url.scheme}://HOST")
+    if url.path not in ("", "/"):
+        raise ConfigError(f"{url}: an MQTT URL has no path; for another topic prefix write ?prefix=NAME")
+    if not scheme.tls and (options.tls_ca or options.tls_cert or options.tls_key or options.tls_insecure):
+        raise ConfigError(f"{url}: the tls options need TLS; write mqtts://")
+    if options.tls_key is not None and options.tls_cert is None:
+        raise ConfigError(f"{url}: tls_key needs the certificate that it belongs to; add tls_cert=FILE")
+    if url.resolve_password(options) is not None and url.username is None:
+        raise ConfigError(f"{url}: a password needs a user name; write {url.scheme}://USER@HOST")
+    return options
