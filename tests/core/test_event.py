@@ -107,7 +107,7 @@ def test_the_json_form_is_as_documented() -> None:
         '{"id":"contract-1","kind":"change","host":"node1","job":"llm/run a","run":1790000000,"state":"running",'
         '"status":"running","epoch":1.5,"total_epochs":3,"loss":0.125,"message":"épique ✓ step 150/800",'
         '"timestamp":1790000000,"progress":50.0,"eta_s":12.5,"diverged":false,"step":150,"total_steps":800,'
-        '"learning_rate":2e-05,"label_profile":"TRIZ Engineer","observed_at":"2026-09-21T14:13:20.124Z"}'
+        '"learning_rate":0.00002,"label_profile":"TRIZ Engineer","observed_at":"2026-09-21T14:13:20.124Z"}'
     )
     assert to_json(make_host_event(1)) == (
         '{"id":"contract-1","kind":"host","host":"node1","owner":"owner1","version":"0.1.0",'
