@@ -1,22 +1,63 @@
-"""The command line: one file per command group. A user's mistake is one sentence and exit code 2."""
+"""The command line: one file per command. A user's mistake is one sentence and exit code 2."""
 
+import errno
+import os
 import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import Any, Final
 
 import click
 
 from pulse_bridge import __version__
-from pulse_bridge.cli.demo import demo
-from pulse_bridge.cli.plugins import plugins
-from pulse_bridge.cli.relay import relay
-from pulse_bridge.cli.replay import replay
-from pulse_bridge.cli.run import run
-from pulse_bridge.cli.watch import watch
-from pulse_bridge.cli.write import write
+from pulse_bridge.cli.output import say
 from pulse_bridge.errors import ConfigError, PulseBridgeError
 from pulse_bridge.log import set_up_logging
 
+COMMANDS: Final = {
+    "demo": "Train a small model and watch it: nothing to set up.",
+    "run": "Watch status files and publish what is news.",
+    "watch": "Show every job as it is now.",
+    "replay": "Print what was.",
+    "relay": "Pass everything on from one bus to another.",
+    "write": "Write a PULSE status file.",
+    "plugins": "List what is installed.",
+}
+"""Name to summary, so that `--help` imports none of them. Each is `pulse_bridge.cli.NAME`."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
+
+class _Commands(click.Group):
+    """Imports a command when it is called, and takes a reader's closed pipe for an end like any other."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101 - for mypy
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - whatever the command gives
+        # Here, because click itself would make it exit code 1.
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_output()
+            return None
+        return result
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="pulse-bridge")
 @click.option(
     "-v", "--verbose", is_flag=True, envvar="PULSE_BRIDGE_VERBOSE", help="Log what is of use to a developer too."
@@ -26,24 +67,46 @@ def cli(*, verbose: bool) -> None:
     set_up_logging(verbose=verbose)
 
 
-for command in (run, watch, replay, relay, write, demo, plugins):
-    cli.add_command(command)
-
-
 def main() -> None:
     """Run the command line and exit: 0 fine, 1 failed at work, 2 a mistake in what was asked for."""
+    if sys.stdout is None:  # started with it closed
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as the process
+    # A terminal or pipe that knows fewer characters than we do shows an escape, and no traceback.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a real stream has it
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="pulse-bridge", standalone_mode=False)
     except click.exceptions.Abort:
         code = 1
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = 2
+    except click.ClickException as error:
+        say(_usage_sentence(error))
+        code = 2
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        _forget_output()
+        say(f"standard output cannot be written: {error.strerror}")
+        code = 1
     except PulseBridgeError as error:
-        click.echo(f"pulse-bridge: {error}", err=True)
+        say(str(error))
         code = 2 if isinstance(error, ConfigError) else 1
-    except BrokenPipeError:
-        # Whoever reads our output has seen enough; Python would complain once more while closing it.
-        sys.stdout = None  # type: ignore[assignment]  # keeps the interpreter from flushing it
-        code = 0
     sys.exit(code)
+
+
+def _usage_sentence(error: click.ClickException) -> str:
+    sentence = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{sentence}; see '{context.command_path} --help'" if context else sentence
+
+
+def _forget_output() -> None:
+    """Send what is still to be written nowhere; the interpreter would complain of it while closing.
+
+    Source: Python's library reference, "Note on SIGPIPE" in `signal`.
+    """
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,231 @@
+"""`pulse-bridge demo`: a real small training, the sidecar and the live table in one command."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
 import click
 
+from pulse_bridge.cli.lines import format_loss
+from pulse_bridge.cli.options import journal_url
+from pulse_bridge.errors import PulseBridgeError
+from pulse_bridge.event import JobEvent
 
-@click.command()
-def demo() -> None:
-    pass
+if TYPE_CHECKING:
+    from pulse_bridge.bus import Batch
+    from pulse_bridge.cli.follow import View
+
+JOB: Final = "two-spirals"
+CONTEXT: Final = {"profile": "demo", "dataset": "two noisy spirals"}
+END_S: Final = 2.0
+"""How long a training that is told to end may take."""
+
+_NEXT: Final = """
+Next, with jobs of your own:
+  pulse-bridge run ./runs --to redis://localhost   the sidecar; ./runs holds training_status.json files
+  pulse-bridge watch                               this view of it, in another terminal
+  pulse-bridge replay --since 1h                   what was
+A training script writes such a file with pulse_bridge.writer, a shell script with 'pulse-bridge write'."""
+
+
+@click.command(short_help="Train a small model and watch it: nothing to set up.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1, max=86_400),
+    metavar="N",
+    default=30,
+    show_default=True,
+    help="Train for so long.",
+)
+@click.option(
+    "--to", multiple=True, metavar="URL", help="Publish here too: redis://HOST, mqtt://HOST; repeatable."
+)
+def demo(seconds: float, to: tuple[str, ...]) -> None:
+    """Train a small model in a process of its own and show what its status file says.
+
+    The sidecar, its journal and the live table run in this one command; no broker is needed. It ends with the
+    training, or with Ctrl-C, and leaves nothing behind.
+    """
+    asyncio.run(_demo(seconds, to))
+
+
+class _Watched:
+    """A view that remembers what the training said.
+
+    Args:
+        view: Shows it.
+    """
+
+    def __init__(self, view: "View") -> None:
+        self.view = view
+        self.first_loss: float | None = None
+        self.newest: JobEvent | None = None
+        self.is_over = asyncio.Event()
+        """Everything has been shown, the sidecar's goodbye included."""
+
+    def take(self, batch: "Batch") -> None:
+        """Show a batch."""
+        self.view.take(batch)
+        for event in batch.events:
+            if isinstance(event, JobEvent):
+                self.first_loss = event.loss if self.first_loss is None else self.first_loss
+                self.newest = event
+            elif event.stopping:
+                self.is_over.set()
+
+    def note(self, sentence: str) -> None:
+        """Show a sentence."""
+        self.view.note(sentence)
+
+    async def run(self) -> None:
+        """Let the view do what is due by the clock."""
+        await self.view.run()
+
+    def summarize(self) -> str:
+        """Say how the training went.
+
+        Raises:
+            PulseBridgeError: It failed.
+        """
+        if self.newest is None or self.newest.state != "done":
+            reason = self.newest.message if self.newest and self.newest.state == "error" else "it was ended"
+            raise PulseBridgeError(f"the demo's training did not come to its end: {reason}")
+        return f"The training is done: its loss fell from {self.first_loss:.4f} to {format_loss(self.newest)}."
+
+
+async def _demo(seconds: float, urls: Sequence[str]) -> None:
+    # Imported here, so that --help and a wrong flag need not wait for it.
+    from pulse_bridge.sidecar import open_destinations  # noqa: PLC0415
+    from pulse_bridge.stop import stop_on_signals  # noqa: PLC0415
+
+    open_destinations(urls)  # a wrong URL is said before anything begins
+    with stop_on_signals() as stop, tempfile.TemporaryDirectory(prefix="pulse-bridge-demo-") as name:
+        view = _Watched(_make_view())
+        everything_sent = await _run_all(Path(name), seconds, urls, view, stop)
+    if stop.is_set():
+        return
+    click.echo(f"\n{view.summarize()}\n{_NEXT}", err=True)
+    if not everything_sent:
+        raise PulseBridgeError(
+            "a destination could not be given everything: is it running, and may we write there?"
+        )
+
+
+def _make_view() -> "View":
+    from pulse_bridge.cli.follow import LineView  # noqa: PLC0415
+    from pulse_bridge.cli.output import is_terminal  # noqa: PLC0415
+
+    if not is_terminal(sys.stdout):
+        return LineView()
+    from pulse_bridge.cli.live import LiveTable  # noqa: PLC0415
+
+    return LiveTable()
+
+
+async def _run_all(folder: Path, seconds: float, urls: Sequence[str], view: _Watched, stop: asyncio.Event) -> bool:
+    """Run training, sidecar and view, until the training is over or `stop` is set.
+
+    Returns:
+        Whether every destination has everything.
+    """
+    from pulse_bridge.bus import open_bus  # noqa: PLC0415
+    from pulse_bridge.cli.follow import follow  # noqa: PLC0415
+    from pulse_bridge.config import SidecarSettings  # noqa: PLC0415
+    from pulse_bridge.journal import open_journal  # noqa: PLC0415
+    from pulse_bridge.relay import first_of  # noqa: PLC0415
+    from pulse_bridge.sidecar import Sidecar, open_destinations  # noqa: PLC0415
+
+    status = folder / "runs" / JOB / "training_status.json"
+    status.parent.mkdir(parents=True)
+    status.with_name("training_context.json").write_text(json.dumps(CONTEXT), encoding="utf-8")
+    journal_path = folder / "journal.db"
+    settings = SidecarSettings(
+        paths=(str(folder / "runs"),),
+        to=tuple(urls),
+        # Its own, because the newest sidecar under a host's name takes it from the one before.
+        host=f"demo-{os.getpid()}",
+        journal=journal_path,
+        exit_when_done=True,
+    )
+    with open_journal(journal_path) as journal:
+        sidecar = Sidecar(settings, open_destinations(urls), journal)
+        end = asyncio.Event()
+        async with _training(status, seconds) as training:
+            viewing = first_of(
+                stop.wait(), _failure_of(training), view.run(), follow(open_bus(journal_url(journal_path)), view)
+            )
+            return await _join(sidecar.run(end), viewing, end, view.is_over)
+
+
+async def _join(
+    working: Coroutine[Any, Any, bool],
+    viewing: Coroutine[Any, Any, None],
+    end: asyncio.Event,
+    is_over: asyncio.Event,
+) -> bool:
+    """Let the sidecar come to its end in order, whoever is the first to have had enough.
+
+    Args:
+        working: The sidecar, which `end` ends.
+        viewing: Ends when told to, when the training fails, or when nobody looks any more.
+        is_over: Set once everything is shown.
+    """
+    sidecar, viewer = asyncio.create_task(working), asyncio.create_task(viewing)
+    try:
+        await asyncio.wait({sidecar, viewer}, return_when=asyncio.FIRST_COMPLETED)
+        end.set()
+        everything_sent = await sidecar
+        if not viewer.done():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(is_over.wait(), END_S)
+    finally:
+        was_viewing = viewer.cancel()
+        outcome, _ = await asyncio.gather(viewer, sidecar, return_exceptions=True)
+    if isinstance(outcome, BaseException) and not was_viewing:
+        raise outcome
+    return everything_sent
+
+
+@asynccontextmanager
+async def _training(status: Path, seconds: float) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the training beside us; at the end of the block it is no more."""
+    command = [
+        sys.executable,
+        "-m",
+        "pulse_bridge.demo_training",
+        "--path",
+        str(status),
+        "--seconds",
+        str(seconds),
+    ]
+    # A session of its own, so that Ctrl-C reaches us alone and the end has an order.
+    training = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield training
+    finally:
+        if training.returncode is None:
+            training.terminate()
+            try:
+                await asyncio.wait_for(training.wait(), END_S)
+            except TimeoutError:
+                training.kill()
+                await training.wait()
+
+
+async def _failure_of(training: asyncio.subprocess.Process) -> None:
+    """Return if the training fails; its good end is for its status file to tell."""
+    if await training.wait() == 0:
+        await asyncio.get_running_loop().create_future()

@@ -2,16 +2,17 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pulse_bridge.cli.options import config_option, given
-from pulse_bridge.config import CONFIG_FILE, SidecarSettings, read_config, sidecar_settings
-from pulse_bridge.stop import stop_on_signals
+
+if TYPE_CHECKING:
+    from pulse_bridge.config import SidecarSettings
 
 
-@click.command()
+@click.command(short_help="Watch status files and publish what is news.")
 @click.argument("paths", nargs=-1, metavar="PATH...", envvar="PULSE_BRIDGE_PATHS")
 @click.option(
     "--to",
@@ -65,16 +66,19 @@ def run(config: Path | None, **flags: Any) -> None:  # noqa: ANN401 - click's va
     PATH is a status file, a folder (searched for training_status.json), or a glob; NAME=PATH names the job. New
     files are found while it runs.
     """
+    # Imported here, so that --help and a wrong flag need not wait for it.
+    from pulse_bridge.config import CONFIG_FILE, read_config, sidecar_settings  # noqa: PLC0415
+
     settings = sidecar_settings(read_config(config), given(flags), shown=str(config or CONFIG_FILE))
     if not asyncio.run(_run(settings)):
         raise SystemExit(1)
 
 
-async def _run(settings: SidecarSettings) -> bool:
-    # Imported here, so that --help and a wrong flag need not wait for it.
+async def _run(settings: "SidecarSettings") -> bool:
     from pulse_bridge.journal import open_journal  # noqa: PLC0415
     from pulse_bridge.journal_trim import Limits  # noqa: PLC0415
     from pulse_bridge.sidecar import Sidecar, open_destinations  # noqa: PLC0415
+    from pulse_bridge.stop import stop_on_signals  # noqa: PLC0415
 
     destinations = open_destinations(settings.to)
     limits = Limits(settings.journal_max_bytes, settings.journal_max_age_s)
