@@ -194,7 +194,8 @@ def open_bus(text: str) -> Bus:
     if "://" not in text:
         if not text.endswith(".jsonl"):
             raise ConfigError(
-                f"{text!r} is neither a bus URL (redis://HOST, mqtt://HOST, journal:///PATH) nor a .jsonl file"
+                f"{hide_secret(text)!r} is neither a bus URL (redis://HOST, mqtt://HOST, journal:///PATH)"
+                " nor a .jsonl file"
             )
         return _make("jsonl", BusUrl(scheme="jsonl", path=text))
     url = BusUrl.parse(text)

@@ -1,6 +1,7 @@
 """A bus as a URL: its parts, its options, its secret, and how to show it without one."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pulse_bridge.errors import ConfigError
 
-_SECRET_OPTIONS: Final = frozenset({"password", "token"})
+_SECRET_NAME: Final = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)
+_NAMES_A_PLACE: Final = ("_env", "_file")
 _HIDDEN: Final = "***"
 
 
@@ -42,7 +44,7 @@ class BusUrl:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     path: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> "BusUrl":
@@ -52,16 +54,26 @@ class BusUrl:
             ConfigError: It is no URL, its port is no port, or an option stands there twice.
         """
         safe = hide_secret(text)
+        # The library's own words are not repeated: they can hold part of a password.
         try:
             parts = urlsplit(text)
             port = parts.port
+        except ValueError:
+            raise ConfigError(
+                f"{safe}: no bus URL: the host or port is wrong, or the password has a character that must be"
+                " written as %XX (/ as %2F, ? as %3F, # as %23, @ as %40)"
+            ) from None
+        try:
             pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        except ValueError as error:
-            raise ConfigError(f"{safe}: no bus URL: {error}") from None
-        if not parts.scheme:
+        except ValueError:
+            raise ConfigError(f"{safe}: no bus URL: behind the '?' stands NAME=VALUE, joined by '&'") from None
+        if not (parts.scheme and text[len(parts.scheme) :].startswith("://")):
             raise ConfigError(f"{safe}: no bus URL: it has no scheme; write redis://HOST or mqtt://HOST, say")
-        if parts.fragment:
+        if "#" in text:
             raise ConfigError(f"{safe}: write '#' as %23 inside a bus URL")
+        if parts.netloc and "@" in parts.path + parts.query:
+            # Else the rest of a password with a / or ? in it would be taken, and shown, for a path or an option.
+            raise ConfigError(f"{safe}: inside a bus URL write '@' as %40, and / ? in a password as %2F %3F")
         options: dict[str, str] = {}
         for name, value in pairs:
             if name in options:
@@ -126,7 +138,7 @@ class BusUrl:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port is not None else ""
         query = "&".join(
-            f"{name}={_HIDDEN if name in _SECRET_OPTIONS else quote(value, safe='/:*')}"
+            f"{name}={_HIDDEN if _is_secret(name) else quote(value, safe='/:*')}"
             for name, value in self.options.items()
         )
         location = f"{user}@{host}{port}" if user else f"{host}{port}"
@@ -137,18 +149,27 @@ def _option_names(model: type[BaseModel]) -> set[str]:
     return {info.alias or name for name, info in model.model_fields.items()}
 
 
+def _is_secret(option: str) -> bool:
+    """Say whether an option's value may be a password; `password_env` and `_file` only say where one is."""
+    return _SECRET_NAME.search(option) is not None and not option.lower().endswith(_NAMES_A_PLACE)
+
+
 def hide_secret(text: str) -> str:
     """Replace what may be a password in a text that need not be a proper URL."""
     scheme, separator, rest = text.partition("://")
-    if not separator:
-        return text
+    if not separator or "@" in scheme:
+        scheme, separator, rest = "", "", text
     location, at, tail = rest.rpartition("@")
+    if "?" in location:
+        return f"{scheme}{separator}{_HIDDEN}"  # a password with a '?' in it or an option with an '@': who knows
     if at:
         user, colon, _ = location.partition(":")
         rest = f"{user}{':' + _HIDDEN if colon else ''}@{tail}"
     base, question, query = rest.partition("?")
-    shown = "&".join(
-        f"{pair.partition('=')[0]}={_HIDDEN}" if pair.partition("=")[0] in _SECRET_OPTIONS else pair
-        for pair in query.split("&")
-    )
+    shown = "&".join(_hide_value(pair) for pair in query.split("&"))
     return f"{scheme}{separator}{base}{question}{shown}"
+
+
+def _hide_value(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}{equals}{_HIDDEN}" if equals and _is_secret(unquote(name)) else pair

@@ -1,10 +1,11 @@
 """Settings: what a flag sets, `pulse-bridge.toml` and `PULSE_BRIDGE_…` set too, validated in one place."""
 
+import logging
 import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,7 +16,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pulse_bridge.errors import ConfigError
 from pulse_bridge.mounts import remote_fs_type
 
+logger = logging.getLogger(__name__)
+
 CONFIG_FILE: Final = "pulse-bridge.toml"
+_LOCAL_FOLDERS: Final = Path("/var/tmp")  # noqa: S108 - kept over a restart; the folder in it is checked to be ours
 _LABEL_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365)]
@@ -31,6 +35,9 @@ def _check_labels(labels: dict[str, str]) -> dict[str, str]:
     for name in labels:
         if not _LABEL_NAME.fullmatch(name):
             raise ValueError(f"the label name {name!r} is not made of letters, digits and '_'")
+    for name, value in labels.items():
+        if not value.isprintable():
+            raise ValueError(f"the value of the label {name!r} is not one line of text")
     return labels
 
 
@@ -65,7 +72,7 @@ class SidecarSettings(BaseModel):
         jobs: Globs over job names to settings of their own; the first that matches holds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
     to: tuple[str, ...] = ()
@@ -112,10 +119,20 @@ def default_journal(host: str) -> Path:
     """Give the journal's default file: in the user's state folder, or on a local disk if that is a network's.
 
     SQLite's log needs shared memory, which a network file system does not give.
+
+    Raises:
+        ConfigError: The folder on the local disk is not ours; anybody can make one there.
     """
     folder = user_state_path("pulse-bridge")
-    if remote_fs_type(folder):
-        folder = Path(f"/var/tmp/pulse-bridge-{os.getuid()}")  # noqa: S108 - the folder is ours by its number
+    if fs_type := remote_fs_type(folder):
+        local = _LOCAL_FOLDERS / f"pulse-bridge-{os.getuid()}"
+        logger.info(
+            "the state folder is on a network file system; the journal is kept on a local disk",
+            extra={"folder": str(folder), "fs_type": fs_type, "instead": str(local)},
+        )
+        folder = local
+        if os.path.lexists(folder) and (folder.is_symlink() or folder.stat().st_uid != os.getuid()):
+            raise ConfigError(f"the folder {folder} belongs to somebody else: choose a journal with --journal")
     return folder / f"{host}.db"
 
 
@@ -152,20 +169,27 @@ def sidecar_settings(
         ConfigError: A setting is unknown or wrong; names it, and where it stands.
     """
     merged = {**file, **flags}
-    if "labels" in file and "labels" in flags:
-        merged["labels"] = {**file["labels"], **flags["labels"]}
+    in_file, in_flags = file.get("labels"), flags.get("labels")
+    if isinstance(in_file, Mapping) and isinstance(in_flags, Mapping):
+        merged["labels"] = {**in_file, **in_flags}
     try:
         return SidecarSettings.model_validate(merged)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"]) or "?"
-        top = str(first["loc"][0]) if first["loc"] else "?"
+        path = [str(part) for part in first["loc"]]
+        top = path[0] if path else "?"
         place = shown if top in file and top not in flags else "the command line or environment"
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(sorted(SidecarSettings.model_fields))
-            raise ConfigError(f"{place}: there is no setting {name!r}; known are: {known}") from None
-        if top == "paths":
-            raise ConfigError(
-                "no PATH is given: name a status file, a folder or a glob, e.g. 'pulse-bridge run ./runs'"
-            ) from None
-        raise ConfigError(f"{place}: setting {name!r}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise ConfigError(_refusal(first["type"], first["msg"], path, place)) from None
+
+
+def _refusal(sort: str, message: str, path: Sequence[str], place: str) -> str:
+    """Word what pydantic found wrong, with the setting's name and a remedy."""
+    name = ".".join(path) or "?"
+    if path == ["paths"] and sort in {"missing", "too_short"}:
+        return "no PATH is given: name a status file, a folder or a glob, e.g. 'pulse-bridge run ./runs'"
+    if sort == "extra_forbidden":
+        model = JobSettings if path[0] == "jobs" else SidecarSettings
+        return f"{place}: there is no setting {name!r}; known are: {', '.join(sorted(model.model_fields))}"
+    if sort == "tuple_type":
+        return f"{place}: setting {name!r}: it is a list; write {path[0]} = ['…']"
+    return f"{place}: setting {name!r}: {message.removeprefix('Value error, ')}"

@@ -69,8 +69,9 @@ def open_group_store(beside: Path, group: str) -> Iterator[GroupStore]:
             connection.executescript(_SCHEMA)
             store = GroupStore(connection)
         except HeldError as error:
+            holder = f"pid {error.pid}" if error.pid else "another process"
             raise ConfigError(
-                f"the group {group!r} on {beside} is in use by pid {error.pid}: stop that one"
+                f"the group {group!r} on {beside} is in use by {holder}: stop that one, or use another name"
             ) from None
         except (OSError, sqlite3.Error) as error:
             raise BusUnavailableError(f"the cursor beside {beside} cannot be used: {error}") from error

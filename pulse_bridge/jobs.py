@@ -23,6 +23,14 @@ class News(NamedTuple):
     tracks: Mapping[JobKey, str]
 
 
+class _Unsettled(NamedTuple):
+    """A tracker that was moved, what it told, and when, in Unix seconds."""
+
+    tracker: JobTracker
+    events: Sequence[JobEvent]
+    wall_s: float
+
+
 class Jobs:
     """The trackers of one host's jobs.
 
@@ -41,6 +49,7 @@ class Jobs:
         self._trackers: dict[str, JobTracker] = {}
         self._deadlines = Deadlines(lambda job: self._trackers[job].deadline_s())
         self._finish = FinishWatch()
+        self._unsettled: list[_Unsettled] = []
 
     @property
     def next_deadline_s(self) -> float | None:
@@ -57,7 +66,7 @@ class Jobs:
         return Counter(tracker.state for tracker in self._trackers.values() if tracker.state is not None)
 
     def observe(self, sightings: Sequence[Sighting], at: Instant) -> News:
-        """Take in what files say now."""
+        """Take in what files say now; call `settle` once the news is on its way."""
         events: list[JobEvent] = []
         for sighting in sightings:
             events += self._observe(sighting, at)
@@ -70,16 +79,21 @@ class Jobs:
             tracker = self._trackers[job]
             if tracker.reread_at_s is not None and tracker.reread_at_s <= at.now_s:
                 events += self._reread(tracker, at)
-            events += self._noted(tracker, tracker.tick(at), at)
-            self._deadlines.update(job)
+            events += self._unsettle(tracker, tracker.tick(at), at)
         return self._news(events, at)
 
-    def _reread(self, tracker: JobTracker, at: Instant) -> list[JobEvent]:
-        sighting = self._look(tracker.job)
-        if sighting is not None:
-            return self._observe(sighting, at)
-        tracker.note_unreadable()
-        return []
+    def settle(self) -> None:
+        """Do what can wait until the news is sent: set deadlines, note what is finished, give advice."""
+        for tracker, events, wall_s in self._unsettled:
+            self._deadlines.update(tracker.job)
+            for event in events:
+                known = event.job in self._known
+                self._finish.note(event.job, event.state, age_s=wall_s - event.timestamp, known=known)
+            if events and (advice := tracker.take_advice()) is not None:
+                logger.warning(
+                    "a job keeps becoming stale and recovering", extra={"job": tracker.job, "advice": advice}
+                )
+        self._unsettled.clear()
 
     def miss_unseen(self, at: Instant) -> None:
         """Treat unfinished jobs of the last start that no file was found for as missing; their grace begins."""
@@ -95,9 +109,19 @@ class Jobs:
         tracker = self._trackers.get(job)
         if tracker is None:
             tracker = self._trackers[job] = self._restore(job, at)
-        tracker.labels = {**sighting.labels, **self._settings.labels}
-        events = self._noted(tracker, tracker.observe(sighting.pulse, at), at)
-        self._deadlines.update(job)
+        own = self._settings.labels
+        tracker.labels = {**sighting.labels, **own} if own else sighting.labels
+        return self._unsettle(tracker, tracker.observe(sighting.pulse, at), at)
+
+    def _reread(self, tracker: JobTracker, at: Instant) -> list[JobEvent]:
+        sighting = self._look(tracker.job)
+        if sighting is not None:
+            return self._observe(sighting, at)
+        tracker.note_unreadable()
+        return []
+
+    def _unsettle(self, tracker: JobTracker, events: list[JobEvent], at: Instant) -> list[JobEvent]:
+        self._unsettled.append(_Unsettled(tracker, events, at.wall_s))
         return events
 
     def _restore(self, job: str, at: Instant) -> JobTracker:
@@ -126,16 +150,6 @@ class Jobs:
             if tracker.state is not None:
                 self._finish.note(job, tracker.state, age_s=0.0, known=True)
         return tracker
-
-    def _noted(self, tracker: JobTracker, events: list[JobEvent], at: Instant) -> list[JobEvent]:
-        for event in events:
-            known = event.job in self._known
-            self._finish.note(event.job, event.state, age_s=at.wall_s - event.timestamp, known=known)
-        if events and (advice := tracker.take_advice()) is not None:
-            logger.warning(
-                "a job keeps becoming stale and recovering", extra={"job": tracker.job, "advice": advice}
-            )
-        return events
 
     def _news(self, events: Sequence[JobEvent], at: Instant) -> News:
         jobs = {event.job for event in events}

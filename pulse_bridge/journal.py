@@ -33,6 +33,7 @@ MAINTENANCE_EVERY_S: Final = 0.5
 CHECKPOINT_EVERY_S: Final = 10.0
 CHECKPOINT_COMMITS: Final = 4000
 """Not more often, because its fsync holds up whoever writes to the disk, the training too."""
+LAG_COUNTED_EVENTS: Final = 10_000
 WAL_MAX_BYTES: Final = 32 * 1024 * 1024
 _OPENING_TIMEOUT_MS: Final = 2000
 _BUSY_TIMEOUT_MS: Final = 50
@@ -187,13 +188,7 @@ class Journal:
         self._trimmer = Trimmer(connection, limits)
 
     def _highest_row(self) -> int:
-        found = self._connection.execute(
-            "SELECT max(coalesce((SELECT max(row) FROM events), 0),"
-            " coalesce((SELECT max(row) FROM cursors), 0),"
-            " coalesce((SELECT max(last_row) FROM jobs), 0),"
-            " coalesce((SELECT max(first_row) - 1 FROM starts), 0))"
-        ).fetchone()
-        return int(found[0])
+        return int(self._connection.execute(rows.HIGHEST_ROW).fetchone()[0])
 
     @property
     def last_row(self) -> int:
@@ -204,7 +199,14 @@ class Journal:
         """Note that a sidecar starts here, so that its rows can be told from those of earlier starts.
 
         It is stored with its first rows: a disk that is full now is no reason not to start.
+
+        Raises:
+            ConfigError: The journal holds what a relay brought from elsewhere, under numbers that are no rows.
         """
+        if self._connection.execute("SELECT 1 FROM producers LIMIT 1").fetchone():
+            raise ConfigError(
+                f"the journal {self.path} is one that a relay writes; give the sidecar its own with --journal"
+            )
         start = self._unstored_start = Start(self._last_row + 1, self.producer)
         self._starts = [earlier for earlier in self._starts if earlier.first_row != start.first_row] + [start]
 
@@ -233,6 +235,15 @@ class Journal:
         self._commit()
         for listener in self._listeners:
             listener()
+
+    def begin_foreign(self) -> None:
+        """Note that a relay writes here what others numbered.
+
+        Raises:
+            ConfigError: It is a sidecar's, whose destinations count its rows.
+        """
+        if self._starts:
+            raise ConfigError(f"the journal {self.path} is a sidecar's own; relay into another file")
 
     def append_foreign(self, events: Iterable[Event]) -> None:
         """Store events that others numbered, leaving out what was taken from their producer before.
@@ -414,12 +425,20 @@ class Journal:
         self._dirty_cursors.add(destination)
 
     def lag(self, destination: str) -> int:
-        """Give the number of stored events that a destination does not have yet."""
+        """Give the number of events that a destination does not have yet.
+
+        Beyond `LAG_COUNTED_EVENTS` it is an upper bound: counting a long backlog would hold the loop for 0.1 s.
+        """
         after_row = self._cursors[destination].seq
         if after_row >= self._last_row:
             return 0
-        found = self._connection.execute("SELECT count(*) FROM events WHERE row > ?", (after_row,)).fetchone()
-        return int(found[0]) + sum(row > after_row for row in self._pending)
+        counted, upto_row = self._connection.execute(
+            "SELECT count(*), max(row) FROM (SELECT row FROM events WHERE row > ? ORDER BY row LIMIT ?)",
+            (after_row, LAG_COUNTED_EVENTS),
+        ).fetchone()
+        if counted == LAG_COUNTED_EVENTS:
+            return int(counted + self._last_row - upto_row)
+        return int(counted) + sum(row > after_row for row in self._pending)
 
     def earlier_starts(self, producer: str) -> list[EventId]:
         """Give the last event of each start before the one of `producer`, newest first."""

@@ -46,10 +46,11 @@ class JournalBus:
         """Open the journal for writing.
 
         Raises:
-            ConfigError: Another process writes it.
+            ConfigError: Another process writes it, or it is a sidecar's own.
             BusUnavailableError: It cannot be written now.
         """
         with open_journal(self._path) as journal:
+            journal.begin_foreign()
             yield _JournalPublisher(journal)
 
     @asynccontextmanager
@@ -131,10 +132,9 @@ class _Reader:
         return [rows.from_row(row) for row in found], last_row
 
     def highest_row(self) -> int:
-        """Give the highest row there has ever been, whether it still stands or not."""
+        """Give the highest row that the journal knows of, whether it still stands or not."""
         with self._translating():
-            found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        return int(found[0]) if found else 0
+            return int(self._connection.execute(rows.HIGHEST_ROW).fetchone()[0])
 
     def version(self) -> int:
         """Give a number that changes when somebody commits."""

@@ -49,6 +49,12 @@ SELECT_NEWEST: Final = (
     f"SELECT {', '.join('events.' + name for name in EVENT_COLUMNS.split(', '))} FROM jobs"  # noqa: S608
     " JOIN events ON events.row = jobs.last_row WHERE jobs.last_row <= ? ORDER BY jobs.last_row"
 )
+HIGHEST_ROW: Final = (
+    "SELECT max(coalesce((SELECT max(row) FROM events), 0),"
+    " coalesce((SELECT max(row) FROM cursors), 0),"
+    " coalesce((SELECT max(last_row) FROM jobs), 0),"
+    " coalesce((SELECT max(first_row) - 1 FROM starts), 0))"
+)
 UPSERT_JOB: Final = (
     "INSERT INTO jobs (host, job, track, last_row, heartbeat_row, run, state) VALUES (?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (host, job) DO UPDATE SET track = coalesce(excluded.track, track), last_row = excluded.last_row,"

@@ -9,6 +9,14 @@ BATCH_ROWS: Final = 256
 
 _NOT_NEWEST: Final = "row NOT IN (SELECT last_row FROM jobs)"
 
+_NOT_LAST: Final = "row < (SELECT max(row) FROM events)"
+"""The last row stays, whatever the limits say, so that numbers go on from it."""
+
+_SELECT_OLD: Final = (
+    f"SELECT row FROM (SELECT row, observed_ms FROM events ORDER BY row LIMIT ?)"  # noqa: S608 - constants
+    f" WHERE observed_ms < ? AND {_NOT_LAST}"
+)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -55,10 +63,9 @@ class Trimmer:
         horizon_ms = int((wall_s - self._limits.max_age_s) * 1000)
         if oldest is None or oldest[0] >= horizon_ms:
             return 0
-        found = self._connection.execute(
-            "SELECT row FROM (SELECT row, observed_ms FROM events ORDER BY row LIMIT ?) WHERE observed_ms < ?",
-            (BATCH_ROWS, horizon_ms),
-        ).fetchall()
+        found = self._connection.execute(_SELECT_OLD, (BATCH_ROWS, horizon_ms)).fetchall()
+        if not found:
+            return 0
         unsent: int = sum(row > sent_row for (row,) in found)
         self._delete(found)
         # A job that is gone and whose last event is forgotten has nothing left to remember.
@@ -79,7 +86,7 @@ class Trimmer:
         return sum(row > sent_row for (row,) in found)
 
     def _select(self, condition: str, value: int) -> list[tuple[int]]:
-        statement = f"SELECT row FROM events WHERE {condition} ORDER BY row LIMIT ?"  # noqa: S608 - constants
+        statement = f"SELECT row FROM events WHERE {condition} AND {_NOT_LAST} ORDER BY row LIMIT ?"  # noqa: S608 - constants
         found: list[tuple[int]] = self._connection.execute(statement, (value, BATCH_ROWS)).fetchall()
         return found
 

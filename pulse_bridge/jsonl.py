@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from pulse_bridge.bus import Consumer, Presence, Publisher, Query, Rejection
 from pulse_bridge.bus_url import BusUrl
-from pulse_bridge.errors import BusError, BusUnavailableError, ConfigError, EventFormatError
+from pulse_bridge.errors import BusUnavailableError, ConfigError, EventFormatError
 from pulse_bridge.event import Event, EventId, from_json, to_fields, to_json
 
 logger = logging.getLogger(__name__)
@@ -41,15 +41,13 @@ class JsonlBus:
         except OSError as error:
             raise BusUnavailableError(f"{self._path} cannot be written: {error.strerror}") from error
 
-    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:
+    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:  # noqa: ARG002 - no group reads it
         """Refuse: a file is read as history.
 
         Raises:
-            BusError: Always.
+            ConfigError: Always.
         """
-        raise BusError(
-            f"{self._path}: a recording is read with 'pulse-bridge replay', not followed (group {group})"
-        )
+        raise ConfigError(f"{self._path}: a recording is read with 'pulse-bridge replay', not followed")
 
     async def history(self, query: Query) -> AsyncIterator[Event]:
         """Yield the file's events in the order of its lines.
@@ -86,11 +84,16 @@ class _JsonlPublisher:
 
     async def publish(self, events: Sequence[Event]) -> Sequence[Rejection]:
         """Write what the file does not have yet."""
+        lines = []
         for event in events:
             if event.id.seq > self._known.get(event.id.producer, 0):
                 self._known[event.id.producer] = event.id.seq
-                self._file.write(to_json(event) + "\n")
-        self._file.flush()
+                lines.append(to_json(event) + "\n")
+        try:
+            self._file.write("".join(lines))
+            self._file.flush()
+        except OSError as error:
+            raise BusUnavailableError(f"the recording cannot be written: {error.strerror}") from error
         return ()
 
     async def wait_lost(self) -> NoReturn:

@@ -13,13 +13,19 @@ def _values(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _PLAIN}
 
 
+def _on_one_line(value: object) -> str:
+    """Show a value so that no name of a job or file can begin a line of its own or steer the terminal."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
 class TextFormatter(logging.Formatter):
     """One line a person reads: time, level, message, values."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line."""
         time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
-        values = "  ".join(f"{name}={value}" for name, value in _values(record).items())
+        values = "  ".join(f"{name}={_on_one_line(value)}" for name, value in _values(record).items())
         line = f"{time} {record.levelname.lower():7} {record.getMessage()}"
         if values:
             line += f"  {values}"
@@ -32,8 +38,13 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Give the line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        fields = {"time": time, "level": record.levelname.lower(), "logger": record.name}
-        fields |= {"message": record.getMessage(), **{name: str(value) for name, value in _values(record).items()}}
+        fields = {
+            "time": time,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields = {**fields, **{name: str(value) for name, value in _values(record).items()}, **fields}
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields, ensure_ascii=False)

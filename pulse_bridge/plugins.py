@@ -48,11 +48,11 @@ def load_plugin(group: PluginGroup, name: str, *, shown: str) -> Callable[..., A
         raise PluginError(f"{shown}: there is no {group.noun} {name!r}; installed are: {known}")
     try:
         loaded = point.load()
-    except ImportError as error:
-        extra = f"; pip install 'pulse-bridge[{_EXTRAS[name]}]'" if name in _EXTRAS else ""
-        raise PluginError(f"{shown}: the {group.noun} {name!r} cannot be imported: {error}{extra}") from error
     except AttributeError as error:
         raise PluginError(f"{shown}: the {group.noun} {name!r} points to nothing: {error}") from error
+    except Exception as error:  # its modules run as they are imported, and may raise anything
+        extra = f"; pip install 'pulse-bridge[{_EXTRAS[name]}]'" if name in _EXTRAS else ""
+        raise PluginError(f"{shown}: the {group.noun} {name!r} cannot be imported: {error}{extra}") from error
     if not callable(loaded):
         raise PluginError(f"{shown}: the {group.noun} {name!r} is of the wrong kind: {loaded!r}")
     return loaded  # type: ignore[no-any-return]

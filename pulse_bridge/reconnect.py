@@ -25,17 +25,27 @@ class Backoff:
         first_s: The first wait is between 0 and this.
         max_s: No wait is longer. A refusal (a password, a right) waits between half of this and this, because
             only a person ends it and a log of failed logins helps nobody.
+        sleep: Waits so many seconds.
     """
 
     first_s: float = 0.2
     max_s: float = 30.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def wait_s(self, state: RetryCallState) -> float:
         """Give the seconds to wait after a failed attempt, as tenacity asks for them."""
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, BusUnavailableError) and error.refused:
-            return random.uniform(self.max_s / 2, self.max_s)
+            return self.refused_s()
         return wait_random_exponential(multiplier=self.first_s, max=self.max_s)(state)
+
+    def refused_s(self) -> float:
+        """Give the seconds to wait after a refusal."""
+        return random.uniform(self.max_s / 2, self.max_s)
+
+    def anew_s(self, error: BusUnavailableError) -> float:
+        """Give the seconds to wait after a connection that had been of use."""
+        return self.refused_s() if error.refused else random.uniform(0, self.first_s)
 
 
 class Progress:
@@ -78,6 +88,10 @@ class Progress:
 class _StartAnewError(Exception):
     """Ends tenacity's loop after a useful connection, because it counts attempts for ever."""
 
+    def __init__(self, loss: BusUnavailableError) -> None:
+        self.loss = loss
+        super().__init__(str(loss))
+
 
 async def keep_connected(
     connect: Callable[[], AbstractAsyncContextManager[ConnectionT]],
@@ -97,13 +111,13 @@ async def keep_connected(
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(BusUnavailableError),
                 wait=backoff.wait_s,
-                sleep=asyncio.sleep,
+                sleep=backoff.sleep,
                 reraise=True,
             ):
                 with attempt:
                     await _attempt(connect, session, progress)
-        except _StartAnewError:
-            await asyncio.sleep(random.uniform(0, backoff.first_s))
+        except _StartAnewError as ended:
+            await backoff.sleep(backoff.anew_s(ended.loss))
         else:
             return
 
@@ -117,6 +131,6 @@ async def _attempt(
         async with connect() as connection:
             await session(connection)
     except BusUnavailableError as error:
-        if progress.lost(error) and not error.refused:
-            raise _StartAnewError from error
+        if progress.lost(error):
+            raise _StartAnewError(error) from error
         raise

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from pulse_bridge.bus import Bus, Presence, Publisher, Rejection
@@ -92,15 +93,16 @@ class JournalRelay:
         """Relay until `finish`, or until a newer sidecar has the host's name.
 
         Raises:
-            ConfigError: The destination needs a person; the others are not concerned.
+            ConfigError: The destination needs a person, as its first attempt shows. Found later, when nobody looks
+                on and other destinations are at work, it ends only this relay.
         """
         try:
             await keep_connected(self._connect, self._session, self.progress, self._backoff)
         except HostTakenError as error:
             self._leave("a newer sidecar has this host's name; this destination is left to it", error)
         except ConfigError as error:
-            if not self._presence.held:
-                raise
+            if not self._presence.held and not self.progress.reconnects:
+                raise  # at the first attempt, while whoever started it looks on
             self._leave("this destination needs a person; it is left until the next start", error)
 
     def _leave(self, sentence: str, error: PulseBridgeError) -> None:
@@ -139,6 +141,8 @@ class JournalRelay:
             stop_listening()
             self._publisher = None
             self._failure.cancel()
+            for flight in self._in_flight:
+                flight.result.cancel()
 
     async def _resume(self, publisher: Publisher) -> int:
         """Find the row to go on behind, and give the bus what it may lack of what it has acknowledged."""
@@ -174,9 +178,15 @@ class JournalRelay:
 
     def _pump(self) -> None:
         self._coalescing = None
-        publisher = self._publisher
-        if publisher is None:
+        publisher, failure = self._publisher, self._failure
+        if publisher is None or failure is None or failure.done():
             return
+        try:
+            self._send_what_is_new(publisher)
+        except Exception as error:  # noqa: BLE001 - its callers are not concerned: run() raises it
+            failure.set_exception(error)
+
+    def _send_what_is_new(self, publisher: Publisher) -> None:
         limit = min(MAX_BATCH_EVENTS, publisher.max_batch_events)
         while len(self._in_flight) < MAX_IN_FLIGHT and self._sent_row < self._journal.last_row:
             events, self._sent_row = self._journal.read(self._sent_row, limit)
@@ -188,11 +198,12 @@ class JournalRelay:
     def _send(self, publisher: Publisher, events: Sequence[Event]) -> None:
         result = asyncio.ensure_future(publisher.publish(events))
         self._in_flight.append(_Flight(result, events[-1].id))
-        result.add_done_callback(self._landed)
+        result.add_done_callback(partial(self._landed, self._failure))
 
-    def _landed(self, result: "asyncio.Future[Sequence[Rejection]]") -> None:
+    def _landed(
+        self, failure: "asyncio.Future[None] | None", result: "asyncio.Future[Sequence[Rejection]]"
+    ) -> None:
         error = None if result.cancelled() else result.exception()
-        failure = self._failure
         if failure is None or failure.done():
             return  # of a connection that is no more: its events are sent again
         if error or result.cancelled():

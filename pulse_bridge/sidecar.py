@@ -99,6 +99,8 @@ class Sidecar:
         self._clock = clock
         self._owner = secrets.token_hex(6)
         self._timer: asyncio.TimerHandle | None = None
+        self._fault: asyncio.Future[None] | None = None
+        self._begun = False
         self._finished = asyncio.Event()
         self._watcher = Watcher(
             settings.paths, self._on_sightings, poll_s=settings.poll_s, quiet_poll_s=settings.quiet_poll_s
@@ -135,19 +137,26 @@ class Sidecar:
         Raises:
             ConfigError: A destination needs a person.
         """
+        self._fault = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
                 relays = [group.create_task(relay.run()) for relay in self._relays]
-                others = [
-                    group.create_task(self._journal.maintain()),
+                upkeep = group.create_task(self._journal.maintain())
+                sources = [
                     group.create_task(self._watcher.run()),
                     group.create_task(self._begin()),
                     group.create_task(self._tell_of_host()),
+                    group.create_task(_wait_for(self._fault)),
                 ]
-                everything_sent = await self._until_end(stop)
-                for task in others:
+                await self._until_end(stop)
+                for task in sources:
                     task.cancel()
+                self._cancel_timer()
+                # After the last event of every source, so that it is the last word and the flush has an end.
+                self._journal.append([self._host_event(stopping=True)])
+                everything_sent = await self._flush(stopped=stop.is_set())
                 await self._say_goodbye(relays)
+                upkeep.cancel()
         except ExceptionGroup as errors:
             # What a person must put right is one sentence, whichever task found it.
             expected = errors.subgroup(PulseBridgeError)
@@ -157,8 +166,7 @@ class Sidecar:
         else:
             return everything_sent
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._cancel_timer()
 
     # The data's way, in one callback: what was read, what is news, the journal, the relays.
 
@@ -167,26 +175,38 @@ class Sidecar:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._record(self._jobs.tick(self._clock()))
+        try:
+            self._record(self._jobs.tick(self._clock()))
+        except Exception as error:  # noqa: BLE001 - a callback has no caller: run() raises it
+            if self._fault is not None and not self._fault.done():
+                self._fault.set_exception(error)
 
     def _record(self, news: News) -> None:
         if news.events:
             self._journal.append(news.events, news.tracks)
-            if self._jobs.all_finished:
-                self._finished.set()
-            else:
-                self._finished.clear()
+        self._jobs.settle()
+        self._note_whether_finished()
         self._set_timer()
+
+    def _note_whether_finished(self) -> None:
+        # Not before every file was found: the first one's result is not the end of them all.
+        if self._begun and self._jobs.all_finished:
+            self._finished.set()
+        else:
+            self._finished.clear()
 
     def _set_timer(self) -> None:
         deadline_s = self._jobs.next_deadline_s
-        if self._timer is not None:
-            if deadline_s is not None and self._timer.when() <= deadline_s:
-                return  # it comes early, finds nothing due and is set anew
-            self._timer.cancel()
-            self._timer = None
+        if self._timer is not None and deadline_s is not None and self._timer.when() <= deadline_s:
+            return  # it comes early, finds nothing due and is set anew
+        self._cancel_timer()
         if deadline_s is not None:
             self._timer = asyncio.get_running_loop().call_at(deadline_s, self._on_timer)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # Beside it
 
@@ -194,8 +214,8 @@ class Sidecar:
         await self._watcher.ready.wait()
         self._jobs.miss_unseen(self._clock())
         self._set_timer()
-        if self._jobs.all_finished:
-            self._finished.set()
+        self._begun = True
+        self._note_whether_finished()
         # What lives now lives for good; a full collection over thousands of jobs would hold the loop for long.
         gc.collect()
         gc.freeze()
@@ -222,14 +242,15 @@ class Sidecar:
             observed_ms=int(self._clock().wall_s * 1000),
         )
 
-    async def _until_end(self, stop: asyncio.Event) -> bool:
-        """Wait for the end, flush, and say whether everything is sent."""
+    async def _until_end(self, stop: asyncio.Event) -> None:
         if self._settings.exit_when_done:
             await first_of(stop.wait(), self._finished.wait())
         else:
             await stop.wait()
-        self._journal.append([self._host_event(stopping=True)])
-        if stop.is_set():
+
+    async def _flush(self, *, stopped: bool) -> bool:
+        """Wait, within bounds, until the destinations have everything, and say whether that counts as done."""
+        if stopped:
             await self._drain([relay for relay in self._relays if relay.connected], self._settings.flush_s)
             return True
         return await self._drain(self._relays, FINISH_WAIT_S)
@@ -250,6 +271,10 @@ class Sidecar:
             await asyncio.wait(relays, timeout=GOODBYE_S)
         for task in relays:
             task.cancel()
+
+
+async def _wait_for(fault: asyncio.Future[None]) -> None:
+    await fault
 
 
 def _first_leaf(group: BaseExceptionGroup[PulseBridgeError]) -> PulseBridgeError:

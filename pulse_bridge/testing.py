@@ -10,10 +10,11 @@ Each test is a sentence of the port's promise in `bus.py`.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from pulse_bridge.bus import Bus, Presence
+from pulse_bridge.bus import Batch, Bus, Consumer, Presence, Query
 from pulse_bridge.event import Event, EventId, HostEvent, JobEvent
 
 SAMPLE_MS = 1_790_000_000_123
@@ -84,9 +85,9 @@ class PublisherContract:
         """
 
     async def test_events_arrive_in_order_with_every_field(self, bus: Bus) -> None:
-        """What a reader gets is what was published."""
+        """What a reader gets is what was published. A bus may keep no more than a host's newest event."""
         events: list[Event] = [
-            make_host_event(1),
+            make_host_event(1, host="node2"),
             *(make_job_event(seq) for seq in range(2, 12)),
             make_host_event(12),
         ]
@@ -174,3 +175,125 @@ class PublisherContract:
         """A replay speaks for nobody."""
         async with bus.publisher(None) as publisher:
             assert not await publisher.publish([make_job_event(1)])
+
+
+class ConsumerContract:
+    """What every bus promises to whoever reads it. A test class inherits it and gives a `bus` fixture."""
+
+    keeps_cursors: ClassVar[bool] = True
+    """The bus keeps what a group has not read yet."""
+
+    keeps_history: ClassVar[bool] = True
+    """The bus keeps past events."""
+
+    @abstractmethod
+    async def put(self, bus: Bus, events: Sequence[Event]) -> None:
+        """Bring events onto the bus, as one sidecar does; returns when they are there."""
+
+    async def test_a_private_reader_gets_the_newest_of_each_job_first_and_then_what_comes(self, bus: Bus) -> None:
+        """A page that is opened shows what is so, and then what changes."""
+        await self.put(bus, [make_job_event(seq, job=job) for seq, job in ((1, "a"), (2, "b"), (3, "a"))])
+        async with bus.consumer(None) as consumer, _following(consumer) as batches:
+            snapshot = await _next_events(batches, snapshot=True)
+            assert snapshot == [make_job_event(2, job="b"), make_job_event(3, job="a")]
+            await self.put(bus, [make_job_event(4, job="b")])
+            assert await _next_events(batches, snapshot=False) == [make_job_event(4, job="b")]
+
+    async def test_a_snapshot_has_a_producer_s_events_in_the_order_of_their_numbers(self, bus: Bus) -> None:
+        """A reader that drops what is not above the last number loses nothing of it."""
+        jobs = ["b", "d", "a", "c"]
+        await self.put(bus, [make_job_event(seq, job=job) for seq, job in enumerate(jobs, start=1)])
+        async with bus.consumer(None) as consumer, _following(consumer) as batches:
+            snapshot = await _next_events(batches, snapshot=True)
+        assert [event.id.seq for event in snapshot] == [1, 2, 3, 4]
+
+    async def test_an_empty_bus_gives_an_empty_snapshot(self, bus: Bus) -> None:
+        """Whoever waits for the snapshot does not wait for ever."""
+        async with bus.consumer(None) as consumer, _following(consumer) as batches:
+            assert await _next_events(batches, snapshot=True) == []
+
+    async def test_a_new_group_begins_with_a_snapshot_and_nothing_saved(self, bus: Bus) -> None:
+        """The first start of a subscriber knows what is so, and none of it is news."""
+        await self.put(bus, [make_job_event(1)])
+        async with bus.consumer("alerts") as consumer, _following(consumer) as batches:
+            assert dict(consumer.saved) == {}
+            assert await _next_events(batches, snapshot=True) == [make_job_event(1)]
+
+    async def test_a_group_goes_on_behind_its_last_commit_with_what_it_saved(self, bus: Bus) -> None:
+        """A restart loses nothing and repeats only what was not committed."""
+        if not self.keeps_cursors:
+            return
+        await self.put(bus, [make_job_event(1)])
+        async with bus.consumer("alerts") as consumer, _following(consumer) as batches:
+            await _next_events(batches, snapshot=True)
+            await consumer.commit({"told": "1", "muted": "no"})
+            await self.put(bus, [make_job_event(2)])
+            await _next_events(batches, snapshot=False)
+            await consumer.commit({"told": "2", "muted": None})
+            await self.put(bus, [make_job_event(3)])
+            await _next_events(batches, snapshot=False)  # and not committed
+        await self.put(bus, [make_job_event(4)])
+        async with bus.consumer("alerts") as consumer, _following(consumer) as batches:
+            assert dict(consumer.saved) == {"told": "2"}
+            got = await _next_events(batches, snapshot=False)
+            if len(got) == 1:
+                got += await _next_events(batches, snapshot=False)
+            assert got == [make_job_event(3), make_job_event(4)]
+
+    async def test_groups_do_not_know_of_each_other(self, bus: Bus) -> None:
+        """Each subscriber gets everything."""
+        await self.put(bus, [make_job_event(1)])
+        for group in ("alerts", "web"):
+            async with bus.consumer(group) as consumer, _following(consumer) as batches:
+                assert dict(consumer.saved) == {}
+                assert await _next_events(batches, snapshot=True) == [make_job_event(1)]
+                await consumer.commit({"mine": group})
+
+    async def test_history_is_asked_for_by_time_job_host_kind_run_and_number(self, bus: Bus) -> None:
+        """Each filter alone, in the order of the bus."""
+        if not self.keeps_history:
+            return
+        events: list[Event] = [
+            make_job_event(1, job="llm/a", run=1),
+            make_job_event(2, job="llm/b", run=2, kind="stale", state="stale"),
+            make_job_event(3, job="vit", run=1, host="node2"),
+            make_host_event(4),
+            make_job_event(5, job="llm/a", run=2),
+        ]
+        await self.put(bus, events)
+        asked = {
+            (1, 2, 3, 4, 5): Query(),
+            (3, 4, 5): Query(since_ms=SAMPLE_MS + 3),
+            (1, 2): Query(until_ms=SAMPLE_MS + 3),
+            (1, 2, 5): Query(jobs=["llm/*"]),
+            (3,): Query(hosts=["node[2-9]"]),
+            (2, 4): Query(kinds=["stale", "host"]),
+            (1, 3): Query(runs=[1]),
+            (1, 2, 3): Query(limit=3),
+            (): Query(limit=0),
+            (5,): Query(jobs=["*/a"], runs=[2], since_ms=SAMPLE_MS, limit=7),
+        }
+        for seqs, query in asked.items():
+            assert [event.id.seq async for event in bus.history(query)] == list(seqs), query
+
+
+@asynccontextmanager
+async def _following(consumer: Consumer) -> AsyncIterator[AsyncIterator[Batch]]:
+    """Give the batches, and end them with the block."""
+    batches = consumer.batches()
+    try:
+        yield batches
+    finally:
+        close = getattr(batches, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _next_events(batches: AsyncIterator[Batch], *, snapshot: bool) -> list[Event]:
+    """Await the next batch that has something, or the snapshot."""
+    async with asyncio.timeout(20):
+        while True:
+            batch = await anext(batches)
+            assert batch.snapshot is snapshot
+            if batch.events or snapshot:
+                return list(batch.events)

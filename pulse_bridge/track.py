@@ -128,13 +128,12 @@ class JobTracker:
 
     def deadline_s(self) -> float | None:
         """Give the monotonic instant of the next timer, None if there is none; a tick then moves it on."""
-        timers_s = (self._gone_at_s, self.stale_at_s, self._heartbeat_at_s)
-        return min((timer_s for timer_s in timers_s if timer_s is not None), default=None)
+        return _earliest(_earliest(self._heartbeat_at_s, self.stale_at_s), self._gone_at_s)
 
     @property
     def reread_at_s(self) -> float | None:
         """The monotonic instant from which `tick` calls the job stale or gone: read its file once more before."""
-        return min((at_s for at_s in (self.stale_at_s, self._gone_at_s) if at_s is not None), default=None)
+        return _earliest(self.stale_at_s, self._gone_at_s)
 
     @property
     def stale_at_s(self) -> float | None:
@@ -309,3 +308,9 @@ def _kind_of(before: State | None, state: State) -> Kind:
 def _look_same(pulse: Pulse, before: Pulse) -> bool:
     """Say whether two pulses of a stale job, whose own message is not shown, look the same."""
     return pulse == before._replace(message=pulse.message)
+
+
+def _earliest(first_s: float | None, second_s: float | None) -> float | None:
+    if first_s is None or second_s is None:
+        return first_s if second_s is None else second_s
+    return min(first_s, second_s)

@@ -5,7 +5,8 @@ Source: inotify(7). `inotify_simple` is imported when it is needed, for other pl
 
 import errno
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -27,6 +28,7 @@ ISDIR: Final = 0x40000000
 FOLDER_LOST: Final = DELETE_SELF | MOVE_SELF | UNMOUNT | IGNORED
 APPEARED: Final = CREATE | MOVED_TO
 _MASK: Final = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | _ONLYDIR
+_READ_BYTES: Final = 16 * 1024
 _LIMITS: Final = (errno.ENOSPC, errno.ENOMEM)
 
 
@@ -66,9 +68,10 @@ class KernelHints:
     """
 
     def __init__(self) -> None:
-        from inotify_simple import INotify  # type: ignore[import-untyped]  # noqa: PLC0415 - untyped; Linux only
+        import inotify_simple  # noqa: PLC0415 - there is one on Linux only
 
-        self._inotify: Any = INotify(nonblocking=True)
+        self._inotify: Any = inotify_simple.INotify(nonblocking=True)
+        self._parse: Callable[[bytes], Sequence[Hint]] = inotify_simple.parse_events
         self._told = False
 
     def fileno(self) -> int:
@@ -97,8 +100,11 @@ class KernelHints:
 
     def read(self) -> Sequence[Hint]:
         """Give the hints that are there, without waiting."""
-        hints: Sequence[Hint] = self._inotify.read(timeout=0)
-        return hints
+        try:
+            # inotify_simple's own `read` asks the kernel twice more: how much there is, and whether.
+            return self._parse(os.read(self._inotify.fileno(), _READ_BYTES))
+        except BlockingIOError:
+            return ()
 
     def close(self) -> None:
         """Give up all watches."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import inotify_simple  # type: ignore[import-untyped]  # it has no stubs
+import inotify_simple
 import pytest
 
 from pulse_bridge.mounts import Mounts
