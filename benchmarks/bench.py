@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import select
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -24,11 +25,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import redis
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from pulse_bridge_redis.packing import pack
+
 from tests.support.mosquitto import Mosquitto
 from tests.support.redis_server import RedisServer
 
@@ -53,28 +57,32 @@ def write_pulse(path: Path, index: int, total: int) -> int:
 
 def read_redis(port: int, ready: Connection, count: int) -> None:
     """Follow the stream until the last index; sends index to monotonic ns at which the socket had it."""
-    connection = redis.Connection(host="127.0.0.1", port=port, protocol=2, decode_responses=True, socket_timeout=None)
-    connection.connect()
+    replies: Any = hiredis.Reader(encoding="utf-8")
     seen: dict[int, int] = {}
     last = "0"
-    ready.send(None)
-    while not (count - 1 in seen or ready.poll()):
-        connection.send_command("XREAD", "BLOCK", "500", "STREAMS", "pulse:events", last)
-        select.select([connection._sock], [], [])
-        now = time.monotonic_ns()
-        for _, entries in connection.read_response() or []:
-            for entry_id, flat in entries:
-                last = entry_id
-                fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                if fields["kind"] == "change":
-                    seen.setdefault(int(fields["message"]), now)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        ready.send(None)
+        while not (count - 1 in seen or ready.poll()):
+            connection.sendall(pack("XREAD", "BLOCK", "500", "STREAMS", "pulse:events", last))
+            reply: Any = False
+            while reply is False:  # incomplete
+                received = connection.recv(1 << 20)
+                now = time.monotonic_ns()
+                replies.feed(received)
+                reply = replies.gets()
+            for _, entries in reply or []:
+                for entry_id, flat in entries:
+                    last = entry_id
+                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                    if fields["kind"] == "change":
+                        seen.setdefault(int(fields["message"]), now)
     ready.send(seen)
 
 
 def read_mqtt(port: int, ready: Connection, count: int) -> None:
     """Receive state messages until the last index; sends index to monotonic ns at which the socket had it."""
     seen: dict[int, int] = {}
-    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client: Any = mqtt.Client(CallbackAPIVersion.VERSION2)
     now = 0
 
     def on_message(_client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
@@ -208,16 +216,16 @@ def burst(folder: Path, files: int, count: int, rate_hz: float, bus: str) -> Non
             while str(count - 1) not in arrived() and time.monotonic() < deadline:
                 time.sleep(0.1)
             seen = arrived()
-        print(f"{bus:6} {files} file(s), {rate_hz:.0f} writes/s in all: {len(seen)} of {count} arrived", flush=True)
+        print(
+            f"{bus:6} {files} file(s), {rate_hz:.0f} writes/s in all: {len(seen)} of {count} arrived", flush=True
+        )
 
 
 @contextmanager
 def count_redis(port: int, _file: Path) -> Iterator[Callable[[], set[str]]]:
     """Give a function that tells which messages are in the stream."""
     client: Any = redis.Redis(port=port, decode_responses=True)
-    yield lambda: {
-        fields["message"] for _, fields in client.xrange("pulse:events") if fields["kind"] == "change"
-    }
+    yield lambda: {fields["message"] for _, fields in client.xrange("pulse:events") if fields["kind"] == "change"}
 
 
 @contextmanager

@@ -128,8 +128,8 @@ class BusUrl:
     @property
     def identity(self) -> str:
         """What tells this destination from others, over changes of login and other options."""
-        prefix = self.options.get("prefix", "")
-        return f"{self.scheme}://{self.host}:{self.port or ''}{self.path}#{prefix}"
+        place = "&".join(f"{name}={self.options[name]}" for name in ("db", "prefix") if name in self.options)
+        return f"{self.scheme}://{self.host}:{self.port or ''}{self.path}#{place}"
 
     def __str__(self) -> str:
         user = quote(self.username or "", safe="")

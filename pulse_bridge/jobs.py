@@ -72,6 +72,11 @@ class Jobs:
             events += self._observe(sighting, at)
         return self._news(events, at)
 
+    def look_at_all(self, at: Instant) -> News:
+        """Read every file once more, for what a polled file system has not shown yet."""
+        found = (self._look(job) for job in list(self._trackers))
+        return self.observe([sighting for sighting in found if sighting is not None], at)
+
     def tick(self, at: Instant) -> News:
         """Tell what silence tells. A file is read once more before its job is called stale or gone."""
         events: list[JobEvent] = []

@@ -22,22 +22,21 @@ from typing import Final, NamedTuple
 from pulse_bridge import journal_rows as rows
 from pulse_bridge.errors import ConfigError
 from pulse_bridge.event import Event, EventId, HostEvent, JobEvent
+from pulse_bridge.journal_file import checkpoint_passively, log_bytes, open_to_write
 from pulse_bridge.journal_trim import Limits, Trimmer
-from pulse_bridge.locks import HeldError, hold_lock
 
 logger = logging.getLogger(__name__)
 
 TAIL_EVENTS: Final = 8192
 CURSOR_EVERY_S: Final = 0.2
 MAINTENANCE_EVERY_S: Final = 0.5
+TRIM_EVERY_S: Final = 0.02
+"""While there is more to trim: some 10,000 events a second, more than are ever added for long."""
 CHECKPOINT_EVERY_S: Final = 10.0
 CHECKPOINT_COMMITS: Final = 4000
 """Not more often, because its fsync holds up whoever writes to the disk, the training too."""
 LAG_COUNTED_EVENTS: Final = 10_000
 WAL_MAX_BYTES: Final = 32 * 1024 * 1024
-_OPENING_TIMEOUT_MS: Final = 2000
-_BUSY_TIMEOUT_MS: Final = 50
-"""How long the event loop waits for somebody else's lock; what is not committed then is published all the same."""
 
 JobKey = tuple[str, str]
 """Host and job; the job is empty for the host's own events."""
@@ -95,54 +94,12 @@ def open_journal(path: Path, *, limits: Limits | None = None) -> Iterator["Journ
     Raises:
         ConfigError: Another process writes it (named by its pid), it cannot be made, or it is no journal.
     """
-    with contextlib.ExitStack() as stack:
+    with open_to_write(path) as connection:
+        journal = Journal(connection, path, limits or Limits())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(hold_lock(path.with_name(path.name + ".lock")))
-        except HeldError as error:
-            holder = f"pid {error.pid}" if error.pid else "another process"
-            raise ConfigError(
-                f"the journal {path} is in use by {holder}: stop that one, or give this one its own with --journal"
-            ) from None
-        except OSError as error:
-            raise ConfigError(
-                f"the journal {path} cannot be made: {error.strerror}; choose another with --journal"
-            ) from None
-        try:
-            connection = _connect(path)
-            stack.callback(connection.close)
-            journal = Journal(connection, path, limits or Limits())
-        except sqlite3.Error as error:
-            raise ConfigError(
-                f"the journal {path} cannot be used: {error}; choose another with --journal"
-            ) from None
-        stack.callback(journal.close)
-        yield journal
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
-    try:
-        connection.execute(
-            "PRAGMA page_size=2048"
-        )  # half the log of the default, where a commit has two small rows
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute(f"PRAGMA busy_timeout={_OPENING_TIMEOUT_MS}")
-        connection.executescript(rows.SCHEMA)
-        connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('layout', ?)", (rows.LAYOUT,))
-        (layout,) = connection.execute("SELECT value FROM meta WHERE name = 'layout'").fetchone()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    if layout != rows.LAYOUT:
-        connection.close()
-        raise ConfigError(
-            f"the journal {path} has layout {layout}, not {rows.LAYOUT}: choose another with --journal"
-        )
-    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-    return connection
+            yield journal
+        finally:
+            journal.close()
 
 
 class Journal:
@@ -467,11 +424,16 @@ class Journal:
     async def maintain(self) -> None:
         """Store cursors, retry what could not be committed, trim, and move the log into the database; runs on."""
         while True:
-            await asyncio.sleep(CURSOR_EVERY_S if self._dirty_cursors else MAINTENANCE_EVERY_S)
+            await asyncio.sleep(self._pause_s())
             self.tend(time.time())
             due = time.monotonic() - self._checkpointed_s >= CHECKPOINT_EVERY_S
             if self._uncheckpointed >= CHECKPOINT_COMMITS or (due and self._uncheckpointed):
                 await self._checkpoint()
+
+    def _pause_s(self) -> float:
+        if self._trimmer.behind:
+            return TRIM_EVERY_S
+        return CURSOR_EVERY_S if self._dirty_cursors else MAINTENANCE_EVERY_S
 
     def tend(self, wall_s: float) -> None:
         """Do once what must be done in the loop: retry, store cursors, trim one small batch."""
@@ -486,10 +448,10 @@ class Journal:
     async def _checkpoint(self) -> None:
         self._uncheckpointed = 0
         self._checkpointed_s = time.monotonic()
-        await asyncio.to_thread(_checkpoint_passively, self.path)
+        await asyncio.to_thread(checkpoint_passively, self.path)
         # Under steady writes the passive one never catches up, and the log would grow for ever.
-        with contextlib.suppress(OSError, sqlite3.Error):
-            if self.path.with_name(self.path.name + "-wal").stat().st_size > WAL_MAX_BYTES:
+        if log_bytes(self.path) > WAL_MAX_BYTES:
+            with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
@@ -502,11 +464,6 @@ class Journal:
                 "events could not be stored in the journal to the end",
                 extra={"path": str(self.path), "events": len(self._pending)},
             )
-
-
-def _checkpoint_passively(path: Path) -> None:
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _key(event: Event) -> JobKey:

@@ -42,6 +42,8 @@ class Trimmer:
         self._connection = connection
         self._limits = limits
         self._no_intermediate_before = 0
+        self.behind = False
+        """The last call deleted a full batch: there may be more to delete."""
 
     def trim(self, wall_s: float, sent_row: int) -> dict[str, int]:
         """Delete at most one batch for age and one for size.
@@ -53,6 +55,7 @@ class Trimmer:
         Returns:
             Reason to number of events that were deleted unsent.
         """
+        self.behind = False
         dropped = {"too old": self._trim_old(wall_s, sent_row)}
         if self._used_bytes() > self._limits.max_bytes:
             dropped["no space"] = self._trim_large(sent_row)
@@ -94,6 +97,7 @@ class Trimmer:
         with self._connection:  # undoes it if it fails: a full disk can refuse a delete, too
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("DELETE FROM events WHERE row = ?", found)
+        self.behind = self.behind or len(found) >= BATCH_ROWS
 
     def _used_bytes(self) -> int:
         def pragma(name: str) -> int:

@@ -149,6 +149,7 @@ class Sidecar:
                     group.create_task(_wait_for(self._fault)),
                 ]
                 await self._until_end(stop)
+                self._record(self._jobs.look_at_all(self._clock()))
                 for task in sources:
                     task.cancel()
                 self._cancel_timer()

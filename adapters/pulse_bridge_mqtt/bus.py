@@ -73,8 +73,8 @@ class MqttBus:
             HistoryUnsupportedError: Always.
         """
         raise HistoryUnsupportedError(
-            f"{self}: MQTT keeps no past events; take them from the journal, or from a file made by "
-            "`pulse-bridge record`"
+            f"{self}: MQTT keeps no past events; take them from the sidecar's journal (journal:///PATH) "
+            "or from Redis"
         )
 
     def _identify(self, presence: Presence | None) -> Identity:

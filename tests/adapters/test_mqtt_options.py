@@ -71,6 +71,6 @@ async def test_reading_is_refused_with_a_sentence() -> None:
         async with bus.consumer(None):
             pass
     with pytest.raises(
-        HistoryUnsupportedError, match="from the journal, or from a file made by `pulse-bridge record`"
+        HistoryUnsupportedError, match=r"from the sidecar's journal \(journal:///PATH\) or from Redis"
     ):
         bus.history(Query())

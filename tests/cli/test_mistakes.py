@@ -32,7 +32,7 @@ ROWS = [
     (1, "garbage.db cannot be read", ["replay", "--from", "journal:///proc/self/cwd/garbage.db"]),
     (1, "there is no journal", ["replay"]),
     (1, "cannot be reached", ["replay", "--from", "redis://127.0.0.1:1"]),
-    (1, "record", ["replay", "--from", "mqtt://127.0.0.1:1"]),
+    (1, "sidecar's journal", ["replay", "--from", "mqtt://127.0.0.1:1"]),
     (2, "'soon' is neither an instant", ["replay", "--since", "soon"]),
     (2, "neither an instant with its zone", ["replay", "--since", "2026-01-01T00:00:00"]),
     (2, "neither an instant", ["replay", "--until", "99999999999w"]),

@@ -224,6 +224,7 @@ def test_a_destination_stays_the_same_over_changes_of_login_and_options() -> Non
         "redis://h:6379/2?prefix=x",
         "redis://h:6380/1?prefix=x",
         "redis://h:6379/1?prefix=y",
+        "redis://h:6379/1?prefix=x&db=3",
         "mqtt://h:6379/1",
     ]
-    assert len({identity, *(BusUrl.parse(other).identity for other in others)}) == 5
+    assert len({identity, *(BusUrl.parse(other).identity for other in others)}) == 6

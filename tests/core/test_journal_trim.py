@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pulse_bridge import journal as journal_module
 from pulse_bridge import journal_trim
 from pulse_bridge.event import EventId, JobEvent
 from pulse_bridge.journal import Journal, open_journal
@@ -204,3 +205,14 @@ def test_a_trim_that_fails_half_way_is_undone_and_leaves_the_journal_at_work(tmp
 def test_the_batch_is_small_enough_not_to_hold_the_loop() -> None:
     # 2,000 rows held it for 38 ms; a state that is overwritten meanwhile is gone for good.
     assert journal_trim.BATCH_ROWS <= 500
+
+
+def test_trimming_goes_on_at_once_while_there_is_more_than_one_batch(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        append(journal, BATCH_ROWS + 5, age_days=8)
+        append(journal)
+        journal.tend(NOW_S)
+        assert journal._pause_s() == journal_module.TRIM_EVERY_S
+        journal.tend(NOW_S)
+        assert rows_of(journal) == [BATCH_ROWS + 6]
+        assert journal._pause_s() > journal_module.TRIM_EVERY_S

@@ -250,3 +250,23 @@ async def test_a_lost_connection_says_the_destination_and_no_secret(
     assert [(record.message, vars(record)["destination"]) for record in caplog.records] == [
         ("unavailable; trying again", "scripted://1")
     ]
+
+
+async def test_what_polling_has_not_shown_yet_is_read_before_the_goodbye(
+    journal: Journal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulse_bridge.watch.open_hints", lambda: None)
+    write_running_status(status_file(folder), 1.0, 3.0, 0.5)
+    bus = ScriptedBus()
+    sidecar = Sidecar(
+        SidecarSettings(paths=(str(folder),), host="node1", poll_s=3600, quiet_poll_s=3600),
+        [Destination(bus, "scripted", "scripted://1", "scripted://1")],
+        journal,
+    )
+    async with running(sidecar) as (stop, task):
+        await wait_until(lambda: any(isinstance(event, JobEvent) for event in bus.stored), "the job is seen")
+        write_done_status(status_file(folder), 3.0, 0.1)
+        stop.set()
+        assert await task
+    assert [event.state for event in bus.stored if isinstance(event, JobEvent)] == ["running", "done"]
+    assert isinstance(bus.stored[-1], HostEvent)

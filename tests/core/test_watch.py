@@ -438,7 +438,7 @@ async def test_a_file_without_permission_is_malformed_until_it_can_be_read(
     real = os.open
     refused = True
 
-    def refuse(path: str, *args: Any) -> int:  # noqa: ANN401 - passed on
+    def refuse(path: str, *args: Any) -> int:
         if refused and path == str(file):
             raise PermissionError(13, "Permission denied")
         return real(path, *args)
@@ -484,10 +484,10 @@ async def test_what_the_sink_raises_ends_the_run(tmp_path: Path) -> None:
 
 async def test_a_run_that_ends_leaves_no_descriptor_open(tmp_path: Path) -> None:
     file = write(tmp_path, "one")
-    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - descriptors are names here
+    before = set(os.listdir("/proc/self/fd"))
     async with watching(file, **HINTS_ONLY):
-        assert set(os.listdir("/proc/self/fd")) > before  # noqa: PTH208 - as above
-    assert len(os.listdir("/proc/self/fd")) <= len(before)  # noqa: PTH208 - as above
+        assert set(os.listdir("/proc/self/fd")) > before
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
 
 
 async def test_quiet_files_are_looked_at_less_often_and_a_change_ends_that(tmp_path: Path) -> None:
