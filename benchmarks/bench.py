@@ -32,7 +32,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from pulse_bridge_redis.packing import pack
-
 from tests.support.mosquitto import Mosquitto
 from tests.support.redis_server import RedisServer
 
@@ -166,7 +165,8 @@ def latency(folder: Path, count: int, buses: str) -> None:
         job = folder / "jobs" / "training_status.json"
         job.parent.mkdir()
         for names in [[name] for name in buses.split(",")] + ([buses.split(",")] if "," in buses else []):
-            (folder / "journal.db").unlink(missing_ok=True)
+            for leftover in (job, *folder.glob("journal.db*")):
+                leftover.unlink(missing_ok=True)
             redis.Redis(port=redis_port).flushall()
             with sidecar(folder, [urls[name] for name in names]):
                 targets = {"redis": (read_redis, redis_port), "mqtt": (read_mqtt, mqtt_port)}
