@@ -86,7 +86,7 @@ def read_mqtt(port: int, ready: Connection, count: int) -> None:
 
     def on_message(_client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
         event = json.loads(message.payload)
-        if event["kind"] == "change":
+        if event["kind"] == "change" and not message.retain:
             seen.setdefault(int(event["message"]), now)
 
     client.on_message = on_message
