@@ -330,10 +330,10 @@ class Journal:
             return Slice((), after_row)
         if behind > len(self._tail):
             return self._read_stored(after_row, limit)
-        start = len(self._tail) - behind
-        upto_row = min(after_row + limit, self._last_row)
-        window = islice(self._tail, start, start + limit)
-        return Slice([event for event in window if not self._is_replaced(event)], upto_row)
+        count = min(limit, behind)
+        # By index, from the near end: to walk a deque to its last element takes longer than all the rest.
+        window = (self._tail[index] for index in range(-behind, count - behind))
+        return Slice([event for event in window if not self._is_replaced(event)], after_row + count)
 
     def _is_replaced(self, event: Event) -> bool:
         if event.kind not in {"heartbeat", "host"}:

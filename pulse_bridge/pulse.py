@@ -8,9 +8,10 @@ import errno
 import math
 import os
 import stat
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from pulse_bridge.errors import PulseFileError
 
@@ -65,10 +66,9 @@ class Signature(NamedTuple):
         return cls(result.st_dev, result.st_ino, result.st_size, result.st_mtime_ns, result.st_ctime_ns)
 
 
-class _File(BaseModel):
+@with_config(ConfigDict(strict=True, extra="ignore"))
+class _File(TypedDict):
     """The v1 object as it stands in the file. Strict, because `"1"` for 1 is a broken writer."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
 
     status: Status
     epoch: int | float
@@ -76,7 +76,10 @@ class _File(BaseModel):
     loss: int | float
     message: str
     timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP_S)]
-    v2: object = None
+    v2: NotRequired[object]
+
+
+_validate_json: Final = TypeAdapter(_File).validate_json
 
 
 def read_file(path: str) -> tuple[bytes, Signature] | None:
@@ -146,22 +149,26 @@ def parse(content: bytes, path: str) -> Pulse:
         PulseFileError: It is none; names the field and the reason. Half-written files give this too.
     """
     try:
-        raw = _File.model_validate_json(content.removeprefix(_BOM))
+        raw = _validate_json(content.removeprefix(_BOM))
     except ValidationError as error:
         raise _refusal(path, error) from None
-    extra = raw.v2 if isinstance(raw.v2, dict) else {}
-    loss = _finite(raw.loss)
-    return Pulse(
-        raw.status,
-        _require_finite(path, "epoch", raw.epoch),
-        _require_finite(path, "total_epochs", raw.total_epochs),
+    loss = _finite(raw["loss"])
+    pulse = Pulse(
+        raw["status"],
+        _require_finite(path, "epoch", raw["epoch"]),
+        _require_finite(path, "total_epochs", raw["total_epochs"]),
         loss,
         loss is None,
-        raw.message,
-        raw.timestamp,
-        _count(extra.get("current_step")),
-        _count(extra.get("total_steps")),
-        _optional_number(extra.get("learning_rate")),
+        raw["message"],
+        raw["timestamp"],
+    )
+    extra = raw.get("v2")
+    if not isinstance(extra, dict):
+        return pulse
+    return pulse._replace(
+        step=_count(extra.get("current_step")),
+        total_steps=_count(extra.get("total_steps")),
+        learning_rate=_optional_number(extra.get("learning_rate")),
     )
 
 
