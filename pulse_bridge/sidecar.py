@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 FINISH_WAIT_S: Final = 30.0
 """How long `exit_when_done` waits for destinations that lack something."""
 
+SETTLE_AFTER_S: Final = 0.005
+"""How long after an event its deadlines are set: together with those of others, in a burst."""
+
 GOODBYE_S: Final = 1.0
 """How long a clean end waits for publishers to say `offline`."""
 
@@ -99,6 +102,7 @@ class Sidecar:
         self._clock = clock
         self._owner = secrets.token_hex(6)
         self._timer: asyncio.TimerHandle | None = None
+        self._settling: asyncio.TimerHandle | None = None
         self._fault: asyncio.Future[None] | None = None
         self._begun = False
         self._finished = asyncio.Event()
@@ -152,7 +156,7 @@ class Sidecar:
                 self._record(self._jobs.look_at_all(self._clock()))
                 for task in sources:
                     task.cancel()
-                self._cancel_timer()
+                self._cancel_timers()
                 # After the last event of every source, so that it is the last word and the flush has an end.
                 self._journal.append([self._host_event(stopping=True)])
                 everything_sent = await self._flush(stopped=stop.is_set())
@@ -167,7 +171,7 @@ class Sidecar:
         else:
             return everything_sent
         finally:
-            self._cancel_timer()
+            self._cancel_timers()
 
     # The data's way, in one callback: what was read, what is news, the journal, the relays.
 
@@ -176,16 +180,26 @@ class Sidecar:
 
     def _on_timer(self) -> None:
         self._timer = None
+        self._guard(lambda: self._record(self._jobs.tick(self._clock())))
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Do a callback's work: it has no caller, so what it raises is raised by `run`."""
         try:
-            self._record(self._jobs.tick(self._clock()))
-        except Exception as error:  # noqa: BLE001 - a callback has no caller: run() raises it
+            work()
+        except Exception as error:  # noqa: BLE001 - raised by run()
             if self._fault is not None and not self._fault.done():
                 self._fault.set_exception(error)
 
     def _record(self, news: News) -> None:
         if news.events:
             self._journal.append(news.events, news.tracks)
-        self._jobs.settle()
+        if self._settling is None:
+            # Not at once: a broker on this machine may be waiting for our processor.
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        self._guard(self._jobs.settle)
         self._note_whether_finished()
         self._set_timer()
 
@@ -208,6 +222,12 @@ class Sidecar:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _cancel_timers(self) -> None:
+        self._cancel_timer()
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
 
     # Beside it
 
