@@ -86,7 +86,7 @@ class SidecarSettings(BaseModel):
     quiet_poll_s: Seconds = 10.0
     host_event_s: Seconds = 10.0
     reconnect_max_s: Seconds = 30.0
-    flush_s: Annotated[float, Field(ge=0, le=3600)] = 4.0
+    flush_s: Annotated[float, Field(ge=0, le=3600)] = 3.5
     coalesce_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
     journal_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
     journal_max_age_s: Seconds = 7 * 86_400.0

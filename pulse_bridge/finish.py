@@ -26,8 +26,8 @@ class FinishWatch:
             known: The journal knew the job when the sidecar started.
         """
         if state == "gone":
-            return  # a result that was cleared away is still one, and no file is no result
-        if state not in {"done", "error"}:
+            self._unfinished.discard(job)  # it will not finish; a result that was cleared away is still one
+        elif state not in {"done", "error"}:
             self._unfinished.add(job)
             self._finished.discard(job)
         elif known or job in self._unfinished or age_s <= FRESH_S:

@@ -142,6 +142,7 @@ class Journal:
             for found in connection.execute("SELECT first_row, producer FROM starts ORDER BY first_row")
         ]
         self._unstored_start: Start | None = None
+        self._limits = limits
         self._trimmer = Trimmer(connection, limits)
 
     def _highest_row(self) -> int:
@@ -189,7 +190,9 @@ class Journal:
             numbered = event._replace(id=EventId(producer, self._last_row))
             self._add(numbered)
         self._pending_tracks.update(tracks or {})
-        self._commit()
+        # A disk that is full is tried again now and then: each attempt writes all that is pending.
+        if self.health.durable:
+            self._commit()
         for listener in self._listeners:
             listener()
 
@@ -252,7 +255,16 @@ class Journal:
         self._tail.append(event)
         if len(self._pending) > TAIL_EVENTS:
             dropped_row, _ = self._pending.popitem(last=False)
-            self.health.drop("journal full", int(dropped_row > self._sent_row(otherwise=0)))
+            self._drop("journal full", int(dropped_row > self._sent_row(otherwise=0)))
+
+    def _drop(self, reason: str, count: int) -> None:
+        """Count events given up before every destination had them; said once for each reason."""
+        if count and reason not in self.health.dropped:
+            logger.error(
+                "events are given up before every destination had them; the host event counts them",
+                extra={"path": str(self.path), "reason": reason},
+            )
+        self.health.drop(reason, count)
 
     def _commit(self, extra: Sequence[tuple[str, tuple[object, ...]]] = (), *, must: bool = False) -> None:
         execute = self._connection.execute
@@ -397,6 +409,13 @@ class Journal:
             return int(counted + self._last_row - upto_row)
         return int(counted) + sum(row > after_row for row in self._pending)
 
+    def is_recent(self, row: int, wall_s: float) -> bool:
+        """Say whether any event up to a row is young enough to be kept; a bus may have forgotten older ones."""
+        found = self._connection.execute(
+            "SELECT observed_ms FROM events WHERE row <= ? ORDER BY row DESC LIMIT 1", (row,)
+        ).fetchone()
+        return found is not None and found[0] >= (wall_s - self._limits.max_age_s) * 1000
+
     def earlier_starts(self, producer: str) -> list[EventId]:
         """Give the last event of each start before the one of `producer`, newest first."""
         following = self._last_row + 1
@@ -439,11 +458,9 @@ class Journal:
         """Do once what must be done in the loop: retry, store cursors, trim one small batch."""
         if self._pending or self._touched or self._dirty_cursors:
             self._commit()
-        try:
+        with contextlib.suppress(sqlite3.Error):  # tried again; what ails the disk is told by the next commit
             for reason, count in self._trimmer.trim(wall_s, self._sent_row(otherwise=self._last_row)).items():
-                self.health.drop(reason, count)
-        except sqlite3.Error as error:
-            self._note_failure(error)
+                self._drop(reason, count)
 
     async def _checkpoint(self) -> None:
         self._uncheckpointed = 0

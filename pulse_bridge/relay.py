@@ -1,11 +1,11 @@
-"""From one bus to another, in order, with two batches in flight.
+"""From the sidecar's journal to one destination, in order, with two batches in flight.
 
-`JournalRelay` is the sidecar's: it sends in the same callback in which the journal took the events.
-`forward` reads any bus through its consumer; it is what `pulse-bridge relay` runs.
+An event is sent in the same callback in which the journal took it.
 """
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -44,6 +44,7 @@ class JournalRelay:
         identity: Of the destination, over restarts: its cursor is stored under it.
         shown: The destination for a person, without a secret.
         coalesce_s: Wait so long after an event for further ones to send with it.
+        wall_s: Gives Unix seconds.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class JournalRelay:
         on_rejected: RejectionSink,
         backoff: Backoff,
         coalesce_s: float = 0.0,
+        wall_s: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self.identity = identity
@@ -69,6 +71,7 @@ class JournalRelay:
         self._on_rejected = on_rejected
         self._backoff = backoff
         self._coalesce_s = coalesce_s
+        self._wall_s = wall_s
         self._publisher: Publisher | None = None
         self._sent_row = 0
         self._in_flight: deque[_Flight] = deque()
@@ -148,6 +151,8 @@ class JournalRelay:
         """Find the row to go on behind, and give the bus what it may lack of what it has acknowledged."""
         acked = self._journal.activate(self.identity)
         vouched: EventId | None = acked
+        if acked.producer and not self._journal.is_recent(acked.seq, self._wall_s()):
+            return acked.seq  # so long ago that a bus may have let go of it rightly, and nobody misses it
         if acked.producer:
             vouched = await publisher.resume(acked)
             for last in self._journal.earlier_starts(acked.producer) if vouched is None else ():
@@ -167,7 +172,7 @@ class JournalRelay:
         return resumed.seq
 
     async def _give(self, publisher: Publisher, events: Sequence[Event]) -> None:
-        for batch in _batches(events, publisher):
+        for batch in batches(events, publisher):
             self._reject(await publisher.publish(batch))
 
     def _wake(self) -> None:
@@ -222,7 +227,8 @@ class JournalRelay:
             self._on_rejected(self.name, rejections)
 
 
-def _batches(events: Sequence[Event], publisher: Publisher) -> Iterator[Sequence[Event]]:
+def batches(events: Sequence[Event], publisher: Publisher) -> Iterator[Sequence[Event]]:
+    """Cut events into batches that a publisher takes."""
     size = min(MAX_BATCH_EVENTS, publisher.max_batch_events)
     for start in range(0, len(events), size):
         yield events[start : start + size]
@@ -239,36 +245,3 @@ async def first_of(*waits: Awaitable[object]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def forward(
-    source: Bus,
-    destination: Bus,
-    *,
-    group: str,
-    presence: Presence | None,
-    progress: Progress,
-    backoff: Backoff,
-    on_rejected: RejectionSink,
-) -> None:
-    """Relay any bus to another under a durable cursor, until the source ends or the task is cancelled.
-
-    Args:
-        group: Names the cursor on the source.
-        presence: For whom the destination is told to keep state; None keeps none.
-    """
-
-    async def session(publisher: Publisher) -> None:
-        async with source.consumer(group) as consumer:
-            progress.made()
-
-            async def pass_on() -> None:
-                async for batch in consumer.batches():
-                    for events in _batches(batch.events, publisher):
-                        if rejections := await publisher.publish(events):
-                            on_rejected(destination.name, rejections)
-                    await consumer.commit()
-
-            await first_of(publisher.wait_lost(), pass_on())
-
-    await keep_connected(lambda: destination.publisher(presence), session, progress, backoff)

@@ -4,6 +4,7 @@ What the watcher reads goes through the trackers into the journal and on to the 
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import secrets
@@ -35,7 +36,10 @@ FINISH_WAIT_S: Final = 30.0
 SETTLE_AFTER_S: Final = 0.005
 """How long after an event its deadlines are set: together with those of others, in a burst."""
 
-GOODBYE_S: Final = 1.0
+LAST_LOOK_S: Final = 0.4
+"""How long a clean end waits for files on network file systems."""
+
+GOODBYE_S: Final = 0.8
 """How long a clean end waits for publishers to say `offline`."""
 
 
@@ -153,7 +157,7 @@ class Sidecar:
                     group.create_task(_wait_for(self._fault)),
                 ]
                 await self._until_end(stop)
-                self._record(self._jobs.look_at_all(self._clock()))
+                await self._look_for_the_last_time()
                 for task in sources:
                     task.cancel()
                 self._cancel_timers()
@@ -269,6 +273,13 @@ class Sidecar:
         else:
             await stop.wait()
 
+    async def _look_for_the_last_time(self) -> None:
+        """See what was written just before the end and polling has not shown yet."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_LOOK_S):
+                await self._watcher.look_at_remote()
+        self._record(self._jobs.look_at_all(self._clock()))
+
     async def _flush(self, *, stopped: bool) -> bool:
         """Wait, within bounds, until the destinations have everything, and say whether that counts as done."""
         if stopped:
@@ -277,12 +288,16 @@ class Sidecar:
         return await self._drain(self._relays, FINISH_WAIT_S)
 
     async def _drain(self, relays: Sequence[JournalRelay], limit_s: float) -> bool:
-        if not relays:
+        tasks = {asyncio.ensure_future(relay.drain()): relay for relay in relays}
+        if not tasks:
             return True
-        tasks = [asyncio.ensure_future(relay.drain()) for relay in relays]
         _, late = await asyncio.wait(tasks, timeout=limit_s)
         for task in late:
             task.cancel()
+            logger.warning(
+                "not everything is sent at the end; the journal has it for the next start",
+                extra={"destination": tasks[task].name, "events": tasks[task].lag},
+            )
         return not late
 
     async def _say_goodbye(self, relays: Sequence[asyncio.Task[None]]) -> None:

@@ -8,21 +8,30 @@ from contextlib import contextmanager
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+ONE_PRESS_S: Final = 0.3
+"""One press of Ctrl-C can arrive twice: from the terminal, and passed on by whoever started us."""
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[asyncio.Event]:
-    """Give an event that SIGINT and SIGTERM set; the second signal ends the process with exit code 1."""
+    """Give an event that SIGINT and SIGTERM set; a second Ctrl-C ends the process at once with exit code 1.
+
+    A second SIGTERM does not: `timeout`, say, sends it to the process and again to its group.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    stopped_at_s = 0.0
 
-    def on_signal() -> None:
-        if stop.is_set():
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal stopped_at_s
+        if not stop.is_set():
+            stopped_at_s = loop.time()
+            stop.set()
+        elif number == signal.SIGINT and loop.time() - stopped_at_s >= ONE_PRESS_S:
             os._exit(1)
-        stop.set()
 
     for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     try:
         yield stop
     finally:

@@ -9,8 +9,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Final
 
+from pulse_bridge.threads import run_in_daemon_thread
 from pulse_bridge.watch_file import Reading, Sighting, WatchedFile, read_if_changed, read_now
 from pulse_bridge.watch_find import Finder
 from pulse_bridge.watch_folders import Folders
@@ -76,14 +78,29 @@ class Watcher:
         return sum(file.malformed for file in self._finder.files.values())
 
     def look(self, job: str) -> Sighting | None:
-        """Read a job's file now; None if there is no such job, or the file cannot be used now."""
+        """Read a job's file now; None if there is no such job, or the file cannot be used now.
+
+        Of a file on a network file system it gives the last known state and has it read as soon as may be.
+        """
         file = self._finder.by_job.get(job)
         if file is None:
             return None
-        if not file.looking:  # else a thread is at it, on a file system that may hang
+        if file.remote:
+            # Reading may hang, so a thread looks, and what it finds is a sighting of its own.
+            if not file.looking:
+                self._remote.schedule(file, self._now())
+        else:
             file.context.refresh()
             self._take(file, read_now(file.path))
         return file.sighting()
+
+    async def look_at_remote(self) -> None:
+        """Read all files on network file systems now; takes as long as those do."""
+        for file in self._finder.files.values():
+            if file.remote and not file.looking:
+                self._remote.schedule(file, self._now())
+        while await self._look_at_remote():
+            pass
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -226,21 +243,22 @@ class Watcher:
             await self._remote.wait()
             await self._look_at_remote()
 
-    async def _look_at_remote(self) -> None:
-        """Look in a thread at the files that are due."""
+    async def _look_at_remote(self) -> bool:
+        """Look in a thread at the files that are due, and say whether there were any."""
         files: list[tuple[WatchedFile, int]] = []
         while len(files) < _MAX_THREAD_FILES and (file := self._remote.pop_due(self._now())) is not None:
             file.looking = True
             files.append((file, file.takes))
         if not files:
-            return
-        readings = await asyncio.to_thread(_look_at, [file for file, _ in files])
+            return False
+        readings = await run_in_daemon_thread(partial(_look_at, [file for file, _ in files]))
         sightings: list[Sighting] = []
         for (file, takes), reading in zip(files, readings, strict=True):
             file.looking = False
             if file.takes == takes and (sighting := self._take_poll(file, reading)) is not None:
                 sightings.append(sighting)
         self._give(sightings)
+        return True
 
     def _take_poll(self, file: WatchedFile, reading: Reading | None) -> Sighting | None:
         """Take in what polling found (None: nothing new), and say when to look next."""

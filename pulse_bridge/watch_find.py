@@ -4,8 +4,10 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
+from pulse_bridge.threads import run_in_daemon_thread
 from pulse_bridge.watch_context import Context
 from pulse_bridge.watch_file import WatchedFile
 from pulse_bridge.watch_folders import Child, Folder, Folders, Probe, identity_of, probe_folder
@@ -73,7 +75,7 @@ class Finder:
                 continue  # to where we have been: a loop, or the same job again
             folder = self.folders.open(child.path)
             if folder.remote:
-                probe = await asyncio.to_thread(probe_folder, child.path, None)
+                probe = await run_in_daemon_thread(partial(probe_folder, child.path, None))
             else:
                 probe = probe_folder(child.path, self._known_mtime_ns(folder, search, child.states))
             if probe is not None:

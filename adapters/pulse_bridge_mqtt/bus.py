@@ -59,12 +59,9 @@ class MqttBus:
             finally:
                 await publisher.finish()
 
-    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:
+    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:  # noqa: ARG002 - none yet
         """Refuse: nothing is read from MQTT yet."""
-        return _Unreadable(
-            f"{self}: pulse-bridge cannot read from MQTT yet{f' (asked for group {group!r})' if group else ''}; "
-            "read the journal, or Redis"
-        )
+        return _Unreadable(f"{self}: pulse-bridge cannot read from MQTT yet; read the journal, or Redis")
 
     def history(self, query: Query) -> AsyncIterator[Event]:  # noqa: ARG002 - the port's signature
         """Refuse: MQTT keeps the last event of each job and no more.

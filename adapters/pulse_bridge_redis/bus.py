@@ -35,9 +35,9 @@ class RedisBus:
         """Connect to publish; see the port."""
         return open_publisher(self._target, self._layout, presence, self._told)
 
-    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:
+    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:  # noqa: ARG002 - none yet
         """Refuse: following Redis live is not built."""
-        return _NoConsumer(f"{self}{'' if group is None else f' (group {group!r})'}")
+        return _NoConsumer(str(self))
 
     def history(self, query: Query) -> AsyncIterator[Event]:
         """Yield past events in the order of the stream, on a connection of its own; see the port."""

@@ -35,20 +35,19 @@ def relay(source: str | None, to: str) -> None:
 
 async def _relay(begin: "Destination", end: "Destination") -> None:
     from pulse_bridge.bus import Presence  # noqa: PLC0415
+    from pulse_bridge.forward import Forwarder  # noqa: PLC0415
     from pulse_bridge.jsonl import DeadLetters  # noqa: PLC0415
     from pulse_bridge.reconnect import Backoff, Progress  # noqa: PLC0415
-    from pulse_bridge.relay import first_of, forward  # noqa: PLC0415
+    from pulse_bridge.relay import first_of  # noqa: PLC0415
     from pulse_bridge.stop import stop_on_signals  # noqa: PLC0415
 
-    passing_on = forward(
+    forwarder = Forwarder(
         begin.bus,
         end.bus,
-        group=f"relay to {_place(end)}",
         presence=Presence(host=None, owner=secrets.token_hex(6)),
-        progress=Progress(f"{begin.shown} to {end.shown}"),
-        backoff=Backoff(),
         on_rejected=DeadLetters(_dead_letters(begin)).add,
     )
+    passing_on = forwarder.run(f"relay to {_place(end)}", Progress(f"{begin.shown} to {end.shown}"), Backoff())
     with stop_on_signals() as stop:
         await first_of(stop.wait(), passing_on)
 

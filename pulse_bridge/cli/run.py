@@ -75,12 +75,14 @@ def run(config: Path | None, **flags: Any) -> None:  # noqa: ANN401 - click's va
 
 
 async def _run(settings: "SidecarSettings") -> bool:
-    from pulse_bridge.journal import open_journal  # noqa: PLC0415
-    from pulse_bridge.journal_trim import Limits  # noqa: PLC0415
-    from pulse_bridge.sidecar import Sidecar, open_destinations  # noqa: PLC0415
     from pulse_bridge.stop import stop_on_signals  # noqa: PLC0415
 
-    destinations = open_destinations(settings.to)
-    limits = Limits(settings.journal_max_bytes, settings.journal_max_age_s)
-    with open_journal(settings.journal_path, limits=limits) as journal, stop_on_signals() as stop:
-        return await Sidecar(settings, destinations, journal).run(stop)
+    with stop_on_signals() as stop:  # first, so that a signal during the slow imports ends it cleanly, too
+        from pulse_bridge.journal import open_journal  # noqa: PLC0415
+        from pulse_bridge.journal_trim import Limits  # noqa: PLC0415
+        from pulse_bridge.sidecar import Sidecar, open_destinations  # noqa: PLC0415
+
+        destinations = open_destinations(settings.to)
+        limits = Limits(settings.journal_max_bytes, settings.journal_max_age_s)
+        with open_journal(settings.journal_path, limits=limits) as journal:
+            return await Sidecar(settings, destinations, journal).run(stop)

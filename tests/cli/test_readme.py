@@ -54,7 +54,7 @@ def test_every_setting_has_a_row_with_its_flag_its_variable_and_its_default() ->
             assert option.envvar == variable.strip("`")
             assert option.opts[0] in {flag.strip("`").split()[0], "paths"}
         if isinstance(field.default, int | float):
-            assert default == ("false" if field.default is False else f"{field.default:.0f}")
+            assert default == ("false" if field.default is False else f"{field.default:.10g}")
 
 
 def test_every_variable_of_every_command_is_named() -> None:

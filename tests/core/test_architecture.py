@@ -14,7 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "pulse_bridge"
 ADAPTERS = ROOT / "adapters"
 # What the core is made with; everything else from outside belongs to one adapter.
-CORE_LIBRARIES = {"click", "inotify_simple", "platformdirs", "pydantic", "pydantic_core", "rich", "tenacity"}
+CORE_LIBRARIES = {
+    "click",
+    "inotify_simple",
+    "platformdirs",
+    "pydantic",
+    "pydantic_core",
+    "rich",
+    "tenacity",
+    "typing_extensions",
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

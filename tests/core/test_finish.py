@@ -61,3 +61,13 @@ def test_a_file_that_went_before_its_end_is_no_result() -> None:
     watch.note("a", "running", age_s=0, known=False)
     watch.note("a", "gone", age_s=0, known=False)
     assert not watch.all_finished
+
+
+def test_a_job_whose_file_went_before_its_end_is_not_waited_for() -> None:
+    watch = FinishWatch()
+    watch.note("a", "running", age_s=0, known=False)
+    watch.note("b", "running", age_s=0, known=False)
+    watch.note("b", "gone", age_s=0, known=False)
+    assert not watch.all_finished
+    watch.note("a", "done", age_s=0, known=False)
+    assert watch.all_finished

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pulse_bridge.bus import Presence, Rejection, open_bus
+from pulse_bridge.bus import Presence, Rejection
 from pulse_bridge.errors import BusUnavailableError, ConfigError, HostTakenError
 from pulse_bridge.event import Event, EventId
 from pulse_bridge.journal import Journal, open_journal
-from pulse_bridge.reconnect import Backoff, Progress
-from pulse_bridge.relay import MAX_BATCH_EVENTS, MAX_IN_FLIGHT, JournalRelay, forward
-from pulse_bridge.testing import make_host_event, make_job_event
+from pulse_bridge.reconnect import Backoff
+from pulse_bridge.relay import MAX_BATCH_EVENTS, MAX_IN_FLIGHT, JournalRelay
+from pulse_bridge.testing import SAMPLE_MS, make_host_event, make_job_event
 from tests.support.processes import wait_until
 from tests.support.scripted_bus import ScriptedBus
 
 LOST = BusUnavailableError("the cable was pulled")
 BACKOFF = Backoff(first_s=0.001, max_s=0.002)
+NOW_S = SAMPLE_MS / 1000
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def make_relay(
         on_rejected=letters or Letters(),
         backoff=BACKOFF,
         coalesce_s=coalesce_s,
+        wall_s=lambda: NOW_S,
     )
 
 
@@ -503,68 +505,18 @@ async def test_a_fault_of_a_publisher_ends_its_relay_and_not_whoever_appends(jou
             await asyncio.wait_for(task, 5)
 
 
-# Any bus to any other
-
-
-@asynccontextmanager
-async def forwarding(
-    source: Path, destination: ScriptedBus, letters: Letters
-) -> AsyncIterator["asyncio.Task[None]"]:
-    task = asyncio.ensure_future(
-        forward(
-            open_bus(f"journal://{source}"),
-            destination,
-            group="relay",
-            presence=Presence(None, "owner1"),
-            progress=Progress("scripted://x"),
-            backoff=BACKOFF,
-            on_rejected=letters,
-        )
-    )
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_any_bus_is_relayed_from_its_newest_on_and_over_losses_and_restarts(tmp_path: Path) -> None:
+async def test_a_bus_that_let_go_of_a_producer_after_the_journals_age_is_not_given_it_all_again(
+    journal: Journal,
+) -> None:
     bus = ScriptedBus()
-    with open_journal(tmp_path / "journal.db") as journal:
-        journal.begin()
-        write(journal, 5)
-        async with forwarding(journal.path, bus, Letters()):
-            await wait_until(lambda: seqs(bus.stored) == [5], "the newest is there")
-            write(journal, 2)
-            await wait_until(lambda: seqs(bus.stored) == [5, 6, 7], "what followed is there")
-            bus.latest.lose(LOST)
-            write(journal, 1)
-            await wait_until(lambda: seqs(bus.stored) == [5, 6, 7, 8], "what came in the outage is there")
-        write(journal, 200)
-        async with forwarding(journal.path, bus, Letters()):
-            await wait_until(lambda: len(bus.stored) == 204, "what came in between is there")
-    assert seqs(bus.stored) == list(range(5, 209))
-
-
-async def test_the_cursor_of_a_relay_moves_only_once_the_destination_has_a_batch(tmp_path: Path) -> None:
-    bus = ScriptedBus(holds=True)
-    with open_journal(tmp_path / "journal.db") as journal:
-        journal.begin()
-        write(journal, 1)
-        async with forwarding(journal.path, bus, Letters()):
-            await wait_until(lambda: bool(bus.publishers and bus.latest.calls), "the newest is sent")
-        bus.holds = False
-        async with forwarding(journal.path, bus, Letters()):
-            await wait_until(lambda: seqs(bus.stored) == [1], "it is sent again")
-
-
-async def test_a_relay_hands_over_what_its_destination_can_never_take(tmp_path: Path) -> None:
-    bus, letters = ScriptedBus(holds=True), Letters()
-    with open_journal(tmp_path / "journal.db") as journal:
-        journal.begin()
-        write(journal, 1)
-        async with forwarding(journal.path, bus, letters):
-            await wait_until(lambda: bool(bus.publishers and bus.latest.calls), "the newest is sent")
-            bus.latest.answer([Rejection(bus.latest.calls[0][0], "too large")])
-            await wait_until(lambda: bool(letters.rejected), "it is handed over")
-    assert [rejection.reason for _, rejection in letters.rejected] == ["too large"]
+    write(journal, 3)
+    async with running(make_relay(journal, bus)) as _:
+        write(journal, 3)
+        await wait_until(lambda: len(bus.stored) > 3, "it is sent")
+    bus.has.clear()  # its memory of the producer expired; what it was given is still there
+    before = list(bus.stored)
+    relay = make_relay(journal, bus)
+    relay._wall_s = lambda: NOW_S + 8 * 86_400
+    async with running(relay):
+        await relay.drain()
+    assert bus.stored == before

@@ -54,7 +54,7 @@ def test_sigterm_with_a_destination_that_hangs_exits_0_within_5_s(tmp_path: Path
         os.kill(redis.server.pid, signal.SIGSTOP)
         begin = time.monotonic()
         assert sidecar.stop() == 0
-        assert time.monotonic() - begin < 5.5  # the process itself takes a moment to end
+        assert time.monotonic() - begin < 5
 
 
 def test_kill_9_leaves_it_to_the_will_to_say_offline(tmp_path: Path) -> None:
