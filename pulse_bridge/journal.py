@@ -32,6 +32,8 @@ CURSOR_EVERY_S: Final = 0.2
 MAINTENANCE_EVERY_S: Final = 0.5
 TRIM_EVERY_S: Final = 0.02
 """While there is more to trim: some 10,000 events a second, more than are ever added for long."""
+RETRY_EVERY_S: Final = 2.0
+"""An attempt to write all that is pending to a full disk holds the loop for up to 0.1 s."""
 CHECKPOINT_EVERY_S: Final = 10.0
 CHECKPOINT_COMMITS: Final = 4000
 """Not more often, because its fsync holds up whoever writes to the disk, the training too."""
@@ -136,6 +138,7 @@ class Journal:
         self._cursors_written_s = 0.0
         self._uncheckpointed = 0
         self._checkpointed_s = time.monotonic()
+        self._retry_at_s = 0.0
         self._last_row = self._highest_row()
         self._starts = [
             Start(*found)
@@ -318,6 +321,7 @@ class Journal:
         self._unstored_start = None
 
     def _note_failure(self, error: sqlite3.Error) -> None:
+        self._retry_at_s = time.monotonic() + RETRY_EVERY_S
         if self.health.durable:
             self.health.durable = False
             logger.warning(
@@ -444,7 +448,8 @@ class Journal:
         """Store cursors, retry what could not be committed, trim, and move the log into the database; runs on."""
         while True:
             await asyncio.sleep(self._pause_s())
-            self.tend(time.time())
+            if time.monotonic() >= self._retry_at_s:
+                self.tend(time.time())
             due = time.monotonic() - self._checkpointed_s >= CHECKPOINT_EVERY_S
             if self._uncheckpointed >= CHECKPOINT_COMMITS or (due and self._uncheckpointed):
                 await self._checkpoint()

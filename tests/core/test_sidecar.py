@@ -252,10 +252,12 @@ async def test_a_lost_connection_says_the_destination_and_no_secret(
     ]
 
 
+@pytest.mark.parametrize("remote", [False, True], ids=["local", "network"])
 async def test_what_polling_has_not_shown_yet_is_read_before_the_goodbye(
-    journal: Journal, folder: Path, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, folder: Path, monkeypatch: pytest.MonkeyPatch, *, remote: bool
 ) -> None:
     monkeypatch.setattr("pulse_bridge.watch.open_hints", lambda: None)
+    monkeypatch.setattr("pulse_bridge.watch_folders.is_remote", lambda _: remote)
     write_running_status(status_file(folder), 1.0, 3.0, 0.5)
     bus = ScriptedBus()
     sidecar = Sidecar(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.mosquitto import Mosquitto, MqttListener
+from tests.support.mosquitto import Mosquitto, MqttListener, retained
 from tests.support.processes import wait_until_blocking
 from tests.support.redis_server import RedisServer
 from tests.support.sidecar_process import SidecarProcess, write_pulse
@@ -93,8 +93,13 @@ def test_random_crashes_of_redis_mosquitto_and_sidecar_lose_and_double_nothing(t
             lambda: any(entry["id"] == str(last.id) for entry in stream(redis_server)), "Redis has caught up"
         )
         assert sidecar.stop() == 0
+        shown = {topic: json.loads(text) for topic, text in retained(broker.port, ["pulse/+/+/state"]).items()}
     with redis_server:
         assert_redis_has_all(redis_server, sidecar)
+    newest = {event.job: event for event in sidecar.journalled()}
+    assert {event["job"]: event["message"] for event in shown.values()} == {
+        job: event.message for job, event in newest.items()
+    }
     for job in ("a", "b", "c"):
         assert sum(event.job == job for event in sidecar.journalled()) > 20
 
