@@ -216,7 +216,17 @@ def to_json(event: Event) -> str:
     Raises:
         ValueError: A number is not finite, or a text has no UTF-8 form.
     """
-    return _json_of(_all_fields(event))
+    newest, text = _newest_json
+    return text if event is newest else _remember_json(event, _all_fields(event))
+
+
+_newest_json: tuple[Event | None, str] = (None, "")
+
+
+def _remember_json(event: Event, fields: dict[str, Scalar | None]) -> str:
+    global _newest_json  # noqa: PLW0603 - each destination asks for the JSON of the same event in turn
+    _newest_json = (event, _json_of(fields))
+    return _newest_json[1]
 
 
 def _json_of(fields: dict[str, Scalar | None]) -> str:
@@ -235,7 +245,7 @@ def to_text_fields(event: Event) -> dict[str, str]:
 def to_text_fields_and_json(event: Event) -> tuple[dict[str, str], str]:
     """Give both text forms at once, for a bus that needs both of each event."""
     fields = _all_fields(event)
-    return _text_of(fields), _json_of(fields)
+    return _text_of(fields), _remember_json(event, fields)
 
 
 def _text_of(fields: dict[str, Scalar | None]) -> dict[str, str]:
