@@ -9,7 +9,7 @@ from pulse_bridge.config import SidecarSettings
 from pulse_bridge.deadlines import Deadlines
 from pulse_bridge.event import FINISHED_STATES, JobEvent, State
 from pulse_bridge.finish import FinishWatch
-from pulse_bridge.journal import JobKey
+from pulse_bridge.journal_unstored import JobKey
 from pulse_bridge.track import Instant, JobTracker
 from pulse_bridge.watch import Sighting
 

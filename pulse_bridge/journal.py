@@ -11,7 +11,7 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +21,10 @@ from typing import Final, NamedTuple
 
 from pulse_bridge import journal_rows as rows
 from pulse_bridge.errors import ConfigError
-from pulse_bridge.event import Event, EventId, HostEvent, JobEvent
+from pulse_bridge.event import Event, EventId
 from pulse_bridge.journal_file import checkpoint_passively, log_bytes, open_to_write
 from pulse_bridge.journal_trim import Limits, Trimmer
+from pulse_bridge.journal_unstored import JobKey, Newest, Unstored, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,27 +40,6 @@ CHECKPOINT_COMMITS: Final = 4000
 """Not more often, because its fsync holds up whoever writes to the disk, the training too."""
 LAG_COUNTED_EVENTS: Final = 10_000
 WAL_MAX_BYTES: Final = 32 * 1024 * 1024
-
-JobKey = tuple[str, str]
-"""Host and job; the job is empty for the host's own events."""
-
-
-class _Entry(NamedTuple):
-    """One event on its way into the database."""
-
-    row: int
-    event: Event
-    intermediate: bool
-
-
-@dataclass(slots=True)
-class _Newest:
-    """Where the newest of one job stands, and what it says."""
-
-    last_row: int
-    heartbeat_row: int | None
-    run: int
-    state: str
 
 
 class Start(NamedTuple):
@@ -119,16 +99,14 @@ class Journal:
         self._connection = connection
         self._listeners: list[Callable[[], None]] = []
         self._tail: deque[Event] = deque(maxlen=TAIL_EVENTS)
-        self._pending: OrderedDict[int, _Entry] = OrderedDict()
-        self._pending_tracks: dict[JobKey, str] = {}
-        self._touched: set[JobKey] = set()
-        self._obsolete: list[int] = []
-        self._newest = {
-            (host, job): _Newest(last_row, heartbeat_row, run, state)
-            for host, job, last_row, heartbeat_row, run, state in connection.execute(
-                "SELECT host, job, last_row, heartbeat_row, run, state FROM jobs"
-            )
-        }
+        self._unstored = Unstored(
+            {
+                (host, job): Newest(last_row, heartbeat_row, run, state)
+                for host, job, last_row, heartbeat_row, run, state in connection.execute(
+                    "SELECT host, job, last_row, heartbeat_row, run, state FROM jobs"
+                )
+            }
+        )
         self._cursors = {
             destination: EventId(producer, row)
             for destination, producer, row in connection.execute("SELECT destination, producer, row FROM cursors")
@@ -192,7 +170,7 @@ class Journal:
             self._last_row += 1
             numbered = event._replace(id=EventId(producer, self._last_row))
             self._add(numbered)
-        self._pending_tracks.update(tracks or {})
+        self._unstored.remember(tracks or {})
         # A disk that is full is tried again now and then: each attempt writes all that is pending.
         if self.health.durable:
             self._commit()
@@ -234,30 +212,10 @@ class Journal:
         return None if found is None else int(found[0])
 
     def _add(self, event: Event) -> None:
-        key = _key(event)
-        newest = self._newest.get(key)
-        row = self._last_row
-        intermediate = (
-            newest is not None
-            and isinstance(event, JobEvent)
-            and event.kind == "change"
-            and (newest.run, newest.state) == (event.run, event.state)
-        )
-        if newest is None:
-            newest = self._newest[key] = _Newest(row, None, 0, "")
-        newest.last_row = row
-        if event.kind in {"heartbeat", "host"}:
-            if newest.heartbeat_row is not None and self._pending.pop(newest.heartbeat_row, None) is None:
-                self._obsolete.append(newest.heartbeat_row)
-            newest.heartbeat_row = row
-        if isinstance(event, JobEvent):
-            newest.run = event.run
-            newest.state = event.state
-        self._touched.add(key)
-        self._pending[row] = _Entry(row, event, intermediate)
+        self._unstored.add(self._last_row, event)
         self._tail.append(event)
-        if len(self._pending) > TAIL_EVENTS:
-            dropped_row, _ = self._pending.popitem(last=False)
+        if len(self._unstored.entries) > TAIL_EVENTS:
+            dropped_row, _ = self._unstored.entries.popitem(last=False)
             self._drop("journal full", int(dropped_row > self._sent_row(otherwise=0)))
 
     def _drop(self, reason: str, count: int) -> None:
@@ -274,7 +232,9 @@ class Journal:
         cursors = bool(self._dirty_cursors) and time.monotonic() - self._cursors_written_s >= CURSOR_EVERY_S
         try:
             execute("BEGIN IMMEDIATE")
-            self._write_pending()
+            if self._unstored_start is not None:
+                execute("INSERT OR REPLACE INTO starts (first_row, producer) VALUES (?, ?)", self._unstored_start)
+            self._unstored.write(self._connection)
             for statement, values in extra:
                 execute(statement, values)
             if cursors:
@@ -284,12 +244,12 @@ class Journal:
             with contextlib.suppress(sqlite3.Error):
                 execute("ROLLBACK")
             if must:
-                self._forget_pending()
+                self._forget_unstored()
                 raise
             self._note_failure(error)
             return
         self._uncheckpointed += 1
-        self._forget_pending()
+        self._forget_unstored()
         if cursors:
             self._dirty_cursors.clear()
             self._cursors_written_s = time.monotonic()
@@ -297,27 +257,8 @@ class Journal:
             self.health.durable = True
             logger.info("the journal can be written again", extra={"path": str(self.path)})
 
-    def _write_pending(self) -> None:
-        execute = self._connection.execute
-        if self._unstored_start is not None:
-            execute("INSERT OR REPLACE INTO starts (first_row, producer) VALUES (?, ?)", self._unstored_start)
-        for entry in self._pending.values():
-            execute(rows.INSERT_EVENT, rows.to_row(entry.row, entry.event, intermediate=entry.intermediate))
-        for row in self._obsolete:
-            execute("DELETE FROM events WHERE row = ?", (row,))
-        for key in self._touched:
-            newest = self._newest[key]
-            track = self._pending_tracks.get(key)
-            execute(
-                rows.UPSERT_JOB,
-                (*key, track, newest.last_row, newest.heartbeat_row, newest.run, newest.state),
-            )
-
-    def _forget_pending(self) -> None:
-        self._pending.clear()
-        self._obsolete.clear()
-        self._touched.clear()
-        self._pending_tracks.clear()
+    def _forget_unstored(self) -> None:
+        self._unstored.clear()
         self._unstored_start = None
 
     def _note_failure(self, error: sqlite3.Error) -> None:
@@ -349,28 +290,24 @@ class Journal:
         count = min(limit, behind)
         # By index, from the near end: to walk a deque to its last element takes longer than all the rest.
         window = (self._tail[index] for index in range(-behind, count - behind))
-        return Slice([event for event in window if not self._is_replaced(event)], after_row + count)
-
-    def _is_replaced(self, event: Event) -> bool:
-        if event.kind not in {"heartbeat", "host"}:
-            return False
-        return self._newest[_key(event)].heartbeat_row != event.id.seq
+        return Slice([event for event in window if not self._unstored.is_replaced(event)], after_row + count)
 
     def _read_stored(self, after_row: int, limit: int) -> Slice:
         found = self._connection.execute(rows.SELECT_AFTER, (after_row, limit)).fetchall()
         if found:
             return Slice([rows.from_row(row) for row in found], found[-1][0])
-        pending = list(islice((entry for entry in self._pending.values() if entry.row > after_row), limit))
+        entries = self._unstored.entries.values()
+        pending = list(islice((entry for entry in entries if entry.row > after_row), limit))
         return Slice([entry.event for entry in pending], pending[-1].row if pending else self._last_row)
 
     def newest(self, upto_row: int) -> list[Event]:
         """Give the newest event of each job and host, in order, those after `upto_row` left out."""
         stored = map(rows.from_row, self._connection.execute(rows.SELECT_NEWEST, (upto_row,)))
-        found = {_key(event): event for event in stored}
-        for entry in self._pending.values():
+        found = {key_of(event): event for event in stored}
+        for entry in self._unstored.entries.values():
             if entry.row <= upto_row:
-                found.pop(_key(entry.event), None)  # so that it takes its place at the end
-                found[_key(entry.event)] = entry.event
+                found.pop(key_of(entry.event), None)  # so that it takes its place at the end
+                found[key_of(entry.event)] = entry.event
         return list(found.values())
 
     # Cursors
@@ -411,7 +348,7 @@ class Journal:
         ).fetchone()
         if counted == LAG_COUNTED_EVENTS:
             return int(counted + self._last_row - upto_row)
-        return int(counted) + sum(row > after_row for row in self._pending)
+        return int(counted) + sum(row > after_row for row in self._unstored.entries)
 
     def is_recent(self, row: int, wall_s: float) -> bool:
         """Say whether any event up to a row is young enough to be kept; a bus may have forgotten older ones."""
@@ -461,7 +398,7 @@ class Journal:
 
     def tend(self, wall_s: float) -> None:
         """Do once what must be done in the loop: retry, store cursors, trim one small batch."""
-        if self._pending or self._touched or self._dirty_cursors:
+        if self._unstored or self._dirty_cursors:
             self._commit()
         with contextlib.suppress(sqlite3.Error):  # tried again; what ails the disk is told by the next commit
             for reason, count in self._trimmer.trim(wall_s, self._sent_row(otherwise=self._last_row)).items():
@@ -479,14 +416,10 @@ class Journal:
     def close(self) -> None:
         """Store the cursors and what else is pending."""
         self._cursors_written_s = 0.0
-        if self._pending or self._touched or self._dirty_cursors:
+        if self._unstored or self._dirty_cursors:
             self._commit()
-        if self._pending:
+        if self._unstored.entries:
             logger.error(
                 "events could not be stored in the journal to the end",
-                extra={"path": str(self.path), "events": len(self._pending)},
+                extra={"path": str(self.path), "events": len(self._unstored.entries)},
             )
-
-
-def _key(event: Event) -> JobKey:
-    return (event.host, "" if isinstance(event, HostEvent) else event.job)

@@ -458,8 +458,8 @@ def test_heartbeats_of_a_full_disk_leave_one_of_each_job_and_fill_no_memory(path
         journal._connection = Unreliable(connection, "BEGIN")  # type: ignore[assignment]  # what is used of it
         for _ in range(50):
             journal.append([make_job_event(kind="heartbeat"), make_host_event()])
-        assert len(journal._pending) == 2
-        assert sorted(journal._obsolete) == [1, 2]
+        assert len(journal._unstored.entries) == 2
+        assert sorted(journal._unstored._obsolete) == [1, 2]
         journal._connection = connection
         free_disk(journal)
         journal.tend(1_790_000_000)
@@ -479,7 +479,7 @@ def test_memory_is_bounded_and_only_what_nobody_has_counts_as_dropped(
             journal.append([make_job_event()])
             if sent:
                 journal.ack("redis://x", EventId(journal.producer, journal.last_row))
-        assert len(journal._pending) == 10
+        assert len(journal._unstored.entries) == 10
         assert journal.health.dropped == ({} if sent else {"journal full": 15})
         journal._connection = connection
     assert stored_rows(path) == list(range(16, 26))
