@@ -153,9 +153,9 @@ file_paths = st.lists(parts, min_size=1, max_size=4).map("/".join)
 @unhurried
 @given(st.lists(st.tuples(file_paths, st.sampled_from(["training_status.json", "a.json", "b"])), max_size=20))
 def test_job_names_are_text_unique_and_stable(found: list[tuple[str, str]]) -> None:
-    target = Search("/root", ())
+    target = Search("/data", ())
     names = JobNames([FilePath("/x", "a")])
-    files = list(dict.fromkeys(f"/root/{folder}/{name}" for folder, name in found))
+    files = list(dict.fromkeys(f"/data/{folder}/{name}" for folder, name in found))
     given_names = [names.name(target, file) for file in files]
     assert len({*given_names, "a"}) == len(files) + 1
     assert [names.name(target, file) for file in files] == given_names
@@ -167,7 +167,7 @@ def test_job_names_are_text_unique_and_stable(found: list[tuple[str, str]]) -> N
 @unhurried
 @given(st.binary(min_size=1, max_size=30).filter(lambda raw: not {0, 47} & set(raw) and raw not in {b".", b".."}))
 def test_a_name_of_any_bytes_makes_text(raw: bytes) -> None:
-    name = job_name(Search("/root", ()), f"/root/{os.fsdecode(raw)}/training_status.json")
+    name = job_name(Search("/data", ()), f"/data/{os.fsdecode(raw)}/training_status.json")
     assert name.encode().decode() == name
 
 
