@@ -7,6 +7,7 @@ outlive its process.
 from typing import Final, Literal, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import to_json
 
 from pulse_bridge.eta import Pace
 from pulse_bridge.event import State
@@ -42,7 +43,7 @@ _JSON: Final = TypeAdapter(SavedJob, config=ConfigDict(strict=True, allow_inf_na
 
 def encode(saved: SavedJob) -> str:
     """Write it as one line."""
-    return _JSON.dump_json(saved).decode()
+    return str(to_json(saved), "utf-8")  # knows tuples; the adapter's own way takes twice the time
 
 
 def decode(text: str) -> SavedJob:

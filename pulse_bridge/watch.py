@@ -28,6 +28,8 @@ SECOND_LOOK_S: Final = 0.05
 """A file that is no PULSE may be half-written: only one that is none so much later is malformed."""
 
 _MAX_ROUNDS: Final = 16
+_BURST_S: Final = 0.02
+"""Hints that follow each other so closely belong to one burst."""
 _TURN_S: Final = 0.005
 _MAX_THREAD_FILES: Final = 256
 
@@ -69,6 +71,7 @@ class Watcher:
         self._finder: Final = Finder(self._targets, self._folders, poll_s)
         self._now: Callable[[], float] = lambda: 0.0
         self._turn_began_at = 0.0
+        self._hinted_at_s = 0.0
         self._failure: asyncio.Future[None] | None = None
         self.ready: Final = asyncio.Event()
 
@@ -126,13 +129,17 @@ class Watcher:
 
     def _on_hints(self, hints: Hints) -> None:
         try:
-            # What came while the last was on its way is read before anything else has its turn.
+            # In a burst, what came while the last was on its way is read before anything else has its turn.
+            # Outside of one, the broker may be waiting for our processor.
             for _ in range(_MAX_ROUNDS):
                 found = hints.read()
                 if not found:
                     return
                 self._follow(found)
                 self._give(self._read_affected())
+                before_s, self._hinted_at_s = self._hinted_at_s, self._now()
+                if self._hinted_at_s - before_s > _BURST_S:
+                    return
         except Exception as error:  # noqa: BLE001 - a callback has no caller: run() raises it
             self._fail(error)
 

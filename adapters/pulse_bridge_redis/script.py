@@ -13,7 +13,7 @@ server that lost its data while connected is found in the same way.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple
@@ -26,12 +26,22 @@ from pulse_bridge_redis.packing import Word, pack
 MAX_FIELDS: Final = 1000
 """The most fields of one event; Lua's stack holds some 8,000 values."""
 
+CHART_FIELDS: Final = ("state", "epoch", "total_epochs", "loss", "progress", "eta_s", "step", "learning_rate")
+"""What a job's own stream holds."""
+
+
+def _chart_values() -> Iterator[str]:
+    """Give Lua words for each name and where its value stands: the text form has a job event's own order."""
+    for name in CHART_FIELDS:
+        yield f"'{name}', ARGV[entry + {2 * JobEvent._fields.index(name) + 1}]"
+
+
 PUBLISH: Final = """\
 -- KEYS: events, seq, state, then the streams of the jobs
 -- ARGV: seq sent before; expiry of seq (s); maxlen; job maxlen; job expiry (s); number of jobs;
 --   for each job: its newest seq, its state field, its state or '';
 --   for each event: seq, index of its job or 0, number of texts, the entry as such texts,
---     and for a job's event: id's ms or '', 8 values
+--     and for a job's event: id's ms or ''
 local sent, seq_expire_s, maxlen = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local job_maxlen, job_expire_s, jobs = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local before = tonumber(redis.call('GET', KEYS[2]) or '0')
@@ -49,7 +59,7 @@ local function each_event(visit)
     local job, beside = tonumber(ARGV[at + 1]), at + 3 + tonumber(ARGV[at + 2])
     if not visit(tonumber(ARGV[at]), job, at + 3, beside) then return end
     at = beside
-    if job > 0 then at = at + 9 end
+    if job > 0 then at = at + 1 end
   end
 end
 
@@ -83,10 +93,10 @@ local function id_above_the_last(key)
   return ms .. '-' .. string.format('%.0f', number + 1)
 end
 
-local function add_to_job(key, id, at)
+-- A job's entry has the same fields in the same places always, so the chart's are found by their place.
+local function add_to_job(key, id, entry)
   return redis.pcall('XADD', key, 'MAXLEN', '~', job_maxlen, id,
-    'state', ARGV[at], 'epoch', ARGV[at + 1], 'total_epochs', ARGV[at + 2], 'loss', ARGV[at + 3],
-    'progress', ARGV[at + 4], 'eta_s', ARGV[at + 5], 'step', ARGV[at + 6], 'learning_rate', ARGV[at + 7])
+    @CHART@)
 end
 
 last = before
@@ -95,10 +105,10 @@ each_event(function(seq, job, entry, beside)
   last = seq
   if job > 0 and ARGV[beside] ~= '' then
     local key = KEYS[3 + job]
-    local reply = add_to_job(key, ARGV[beside] .. '-' .. string.format('%.0f', seq), beside + 1)
+    local reply = add_to_job(key, ARGV[beside] .. '-' .. string.format('%.0f', seq), entry)
     local why = error_of(reply)
     if why and string.find(why, 'equal or smaller', 1, true) then
-      reply = add_to_job(key, id_above_the_last(key), beside + 1)
+      reply = add_to_job(key, id_above_the_last(key), entry)
     end
     note(key, reply)
   end
@@ -114,10 +124,7 @@ for job = 1, jobs do
   end
 end
 return {added, failures, failed_key, failure}
-"""
-
-CHART_FIELDS: Final = ("state", "epoch", "total_epochs", "loss", "progress", "eta_s", "step", "learning_rate")
-"""What a job's own stream holds, in the script's order."""
+""".replace("@CHART@", ", ".join(_chart_values()))
 
 _NO_JOB: Final = 0
 _NOTHING_RETAINED: Final = ""
@@ -194,7 +201,6 @@ def pack_run(sha: str, run: Run, sent_seq: int, bounds: Bounds, *, retain: bool)
         arguments += (event.id.seq, places.setdefault(job, len(places) + 1), 2 * len(fields))
         arguments += chain.from_iterable(fields.items())
         arguments.append(_NO_ENTRY if event.kind == "heartbeat" else event.observed_ms)
-        arguments += [fields[name] for name in CHART_FIELDS]
     names = (run.keys.events, run.keys.seq(run.producer), run.keys.state, *(run.keys.job(*job) for job in newest))
     head: list[Word] = [sent_seq, bounds.seq_expire_s, bounds.maxlen, bounds.job_maxlen, bounds.job_expire_s]
     head.append(len(newest))
