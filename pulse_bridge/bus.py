@@ -43,11 +43,14 @@ class Batch(NamedTuple):
     """Events in the order of the bus.
 
     Args:
-        snapshot: They are the newest of each job, given first where there is no cursor, and no news.
+        snapshot: They are the newest of each job and host: what is so. Given first where there is no cursor, and
+            again after a loss.
+        lost: So many events the bus gave up before this reader came to them. A snapshot follows, or this is one.
     """
 
     events: Sequence[Event]
     snapshot: bool
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,10 @@ class Consumer(Protocol):
     """What the last commit of this group stored."""
 
     def batches(self) -> AsyncIterator[Batch]:
-        """Yield events as they come, a snapshot first where there is no cursor.
+        """Yield events as they come, a snapshot first where there is no cursor. Each event once.
+
+        May be empty batches: they say that the bus answers. The next batch may be read ahead while the last one
+        is at work, within bounds.
 
         Raises:
             BusUnavailableError: The connection is lost; enter anew and go on from the last commit.

@@ -138,7 +138,7 @@ class BusUrl:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port is not None else ""
         query = "&".join(
-            f"{name}={_HIDDEN if _is_secret(name) else quote(value, safe='/:*')}"
+            f"{name}={_HIDDEN if is_secret(name) else quote(value, safe='/:*')}"
             for name, value in self.options.items()
         )
         location = f"{user}@{host}{port}" if user else f"{host}{port}"
@@ -149,7 +149,7 @@ def _option_names(model: type[BaseModel]) -> set[str]:
     return {info.alias or name for name, info in model.model_fields.items()}
 
 
-def _is_secret(option: str) -> bool:
+def is_secret(option: str) -> bool:
     """Say whether an option's value may be a password; `password_env` and `_file` only say where one is."""
     return _SECRET_NAME.search(option) is not None and not option.lower().endswith(_NAMES_A_PLACE)
 
@@ -172,4 +172,4 @@ def hide_secret(text: str) -> str:
 
 def _hide_value(pair: str) -> str:
     name, equals, _ = pair.partition("=")
-    return f"{name}{equals}{_HIDDEN}" if equals and _is_secret(unquote(name)) else pair
+    return f"{name}{equals}{_HIDDEN}" if equals and is_secret(unquote(name)) else pair

@@ -8,7 +8,6 @@ import contextlib
 import gc
 import logging
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Final
 from pulse_bridge import __version__
 from pulse_bridge.bus import Bus, Presence, open_bus
 from pulse_bridge.bus_url import BusUrl, hide_secret
+from pulse_bridge.clock import Instant, read_clocks
 from pulse_bridge.config import SidecarSettings
 from pulse_bridge.errors import ConfigError, PulseBridgeError
 from pulse_bridge.event import UNNUMBERED, HostEvent
@@ -25,7 +25,6 @@ from pulse_bridge.journal import Journal
 from pulse_bridge.jsonl import DeadLetters
 from pulse_bridge.reconnect import Backoff
 from pulse_bridge.relay import JournalRelay, first_of
-from pulse_bridge.track import Instant
 from pulse_bridge.watch import Sighting, Watcher
 
 logger = logging.getLogger(__name__)
@@ -41,11 +40,6 @@ LAST_LOOK_S: Final = 0.4
 
 GOODBYE_S: Final = 0.8
 """How long a clean end waits for publishers to say `offline`."""
-
-
-def read_clocks() -> Instant:
-    """Read both clocks."""
-    return Instant(time.monotonic(), time.time())
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from pulse_bridge.clock import Instant
 from pulse_bridge.eta import Pace, Point, compute_progress
 from pulse_bridge.event import (
     STALE_MESSAGE,
@@ -31,7 +32,6 @@ from pulse_bridge.event import (
     cut_message,
 )
 from pulse_bridge.pulse import Pulse
-from pulse_bridge.track_clock import Instant
 from pulse_bridge.track_liveness import Liveness
 from pulse_bridge.track_saved import SavedJob, decode, encode
 

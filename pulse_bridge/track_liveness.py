@@ -8,7 +8,7 @@ Source: `pulse-v1.md`, "When a job is stale, exactly".
 
 from typing import NamedTuple
 
-from pulse_bridge.track_clock import Instant
+from pulse_bridge.clock import Instant
 
 
 class Liveness(NamedTuple):

@@ -9,6 +9,7 @@ import click
 from pulse_bridge.bus import Batch, Bus, Consumer
 from pulse_bridge.cli.lines import format_event
 from pulse_bridge.cli.output import is_reader_gone, say, write_json
+from pulse_bridge.clock import read_clocks
 from pulse_bridge.errors import BusUnavailableError
 from pulse_bridge.event import Event, HostEvent
 from pulse_bridge.fleet import Fleet
@@ -48,8 +49,9 @@ class LineView:
 
     def take(self, batch: Batch) -> None:
         """Print what is new."""
+        at = read_clocks()
         for event in batch.events:
-            if self._fleet.apply(event, event.observed_ms) and (self._all or _is_news(event, batch)):
+            if self._fleet.apply(event, at) and (self._all or _is_news(event, batch)):
                 if self._as_json:
                     write_json(event)
                 else:

@@ -17,6 +17,7 @@ from rich.live import Live
 from pulse_bridge.bus import Batch
 from pulse_bridge.cli.output import say
 from pulse_bridge.cli.table import FleetTable
+from pulse_bridge.clock import read_clocks
 from pulse_bridge.fleet import Fleet
 from pulse_bridge.log import TextFormatter
 
@@ -30,15 +31,10 @@ _MAX_NOTES: Final = 4
 
 
 class LiveTable:
-    """Shows what `take` is given until `run` is cancelled. Logs go below the table, for it covers the rest.
+    """Shows what `take` is given until `run` is cancelled. Logs go below the table, for it covers the rest."""
 
-    Args:
-        wall_s: Gives Unix seconds.
-    """
-
-    def __init__(self, *, wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(self) -> None:
         self.fleet = Fleet()
-        self._wall_s = wall_s
         self._console = Console(file=sys.stdout, highlight=False)
         self._notes: deque[tuple[float, str]] = deque(maxlen=_MAX_NOTES)
         self._changed = asyncio.Event()
@@ -46,15 +42,17 @@ class LiveTable:
 
     def take(self, batch: Batch) -> None:
         """Show a batch's events with the next frame."""
-        now_ms = int(self._wall_s() * 1000)
+        at = read_clocks()
+        if batch.snapshot:
+            self.fleet.connect(at.now_s)
         for event in batch.events:
-            self.fleet.apply(event, event.observed_ms if batch.snapshot else now_ms)
+            self.fleet.apply(event, at, snapshot=batch.snapshot)
         self._changed.set()
 
     def note(self, sentence: str) -> None:
         """Show a line below the table; before there is one, write it to standard error."""
         if self._painting:
-            self._notes.append((self._wall_s(), sentence))
+            self._notes.append((time.time(), sentence))
             self._changed.set()
         else:
             say(sentence)
@@ -73,7 +71,7 @@ class LiveTable:
                     self._changed.clear()
                     live.update(self._frame(), refresh=True)
                     await asyncio.sleep(MIN_INTERVAL_S)
-                    rest_s = 1.0 - self._wall_s() % 1.0
+                    rest_s = 1.0 - time.time() % 1.0
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._changed.wait(), rest_s)
         finally:
@@ -82,12 +80,12 @@ class LiveTable:
                 self._console.print(self._last_frame())
 
     def _frame(self) -> FleetTable:
-        now_s = self._wall_s()
-        notes = [sentence for noted_s, sentence in self._notes if now_s - noted_s < NOTE_S]
-        return FleetTable(self.fleet, int(now_s * 1000), notes)
+        at = read_clocks()
+        notes = [sentence for noted_s, sentence in self._notes if at.wall_s - noted_s < NOTE_S]
+        return FleetTable(self.fleet, at, notes)
 
     def _last_frame(self) -> FleetTable:
-        return FleetTable(self.fleet, int(self._wall_s() * 1000), cut=False)
+        return FleetTable(self.fleet, read_clocks(), cut=False)
 
     @contextmanager
     def _logs_below(self) -> Iterator[None]:

@@ -10,8 +10,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pulse_bridge.cli.lines import format_epoch, format_loss, format_span
+from pulse_bridge.clock import Instant
 from pulse_bridge.event import FINISHED_STATES, HostEvent, JobEvent, State
-from pulse_bridge.fleet import Fleet, Host
+from pulse_bridge.fleet import SILENT_AFTER_S, Fleet, Hearing, Host
 from pulse_bridge.printable import printable
 
 
@@ -124,14 +125,15 @@ class FleetTable:
     """All jobs, and below them what is to be said of the sidecars.
 
     Args:
-        now_ms: Unix milliseconds.
+        at: When it is drawn.
         notes: Further lines, below.
         cut: Leave out jobs that there is no room for, and say how many.
     """
 
-    def __init__(self, fleet: Fleet, now_ms: int, notes: Sequence[str] = (), *, cut: bool = True) -> None:
+    def __init__(self, fleet: Fleet, at: Instant, notes: Sequence[str] = (), *, cut: bool = True) -> None:
         self._fleet = fleet
-        self._now_ms = now_ms
+        self._at = at
+        self._now_ms = int(at.wall_s * 1000)
         self._notes = notes
         self._cut = cut
 
@@ -140,8 +142,8 @@ class FleetTable:
         unfinished = {event.host for event in self._fleet.jobs.values() if event.state not in FINISHED_STATES}
         below: list[RenderableType] = [
             Text(
-                _describe_host(name, host, self._now_ms, unfinished=name in unfinished),
-                style=_HOST_STYLES[host.hearing(self._now_ms)],
+                _describe_host(name, host, self._at, unfinished=name in unfinished),
+                style=_HOST_STYLES[_hearing(host, self._at)],
             )
             for name, host in sorted(self._fleet.hosts.items())
         ]
@@ -162,7 +164,7 @@ class FleetTable:
         rows = []
         for event in sorted(self._fleet.jobs.values(), key=_place):
             host = self._fleet.hosts[event.host]
-            heard = host.hearing(self._now_ms) == "heard"
+            heard = _hearing(host, self._at) == "heard"
             rows.append(_Row(event, host, heard, self._now_ms, plain))
         return rows
 
@@ -226,15 +228,23 @@ def _fitting(width: int, widths: Mapping[_Field, int]) -> list[_Field]:
 _HOST_STYLES: Final = {"heard": "dim", "silent": "bold yellow", "stopped": "yellow"}
 
 
-def _describe_host(name: str, host: Host, now_ms: int, *, unfinished: bool) -> str:
+def _hearing(host: Host, at: Instant) -> Hearing:
+    """Say whether a host speaks. Before it could be heard, what the bus kept of it tells, by its own clock."""
+    hearing = host.hearing(at.now_s)
+    if hearing != "unheard":
+        return hearing
+    return "silent" if at.wall_s - host.last_ms / 1000 > SILENT_AFTER_S else "heard"
+
+
+def _describe_host(name: str, host: Host, at: Instant, *, unfinished: bool) -> str:
     """Say how a host's sidecar is, in one sentence.
 
     Args:
         unfinished: A job of this host may be otherwise by now than its sidecar last said.
     """
     shown = printable(name)
-    hearing = host.hearing(now_ms)
-    ago = format_span((now_ms - host.heard_ms) / 1000)
+    hearing = _hearing(host, at)
+    ago = format_span(max(0.0, at.wall_s - host.last_ms / 1000))
     last_known = f"; states are {_LAST_KNOWN}" if unfinished else ""
     if hearing == "stopped":
         sentence = f"{shown}: the sidecar was stopped {ago} ago{last_known}"

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from pulse_bridge.bus import Batch
 from pulse_bridge.cli.table import FleetTable
+from pulse_bridge.clock import Instant
 from pulse_bridge.event import STATES, Event
 from pulse_bridge.fleet import Fleet
 from pulse_bridge.testing import SAMPLE_MS, make_host_event, make_job_event
@@ -19,11 +20,16 @@ def draw(
 ) -> list[str]:
     fleet = Fleet()
     for event in Batch(events, snapshot=True).events:
-        fleet.apply(event, event.observed_ms)
+        fleet.apply(event, Instant(0.0, event.observed_ms / 1000))
+    at = Instant((now_ms - SAMPLE_MS) / 1000, now_ms / 1000)
+    return render(fleet, at, width=width, height=height, encoding=encoding)
+
+
+def render(fleet: Fleet, at: Instant, *, width: int = 160, height: int = 30, encoding: str = "utf-8") -> list[str]:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     console = Console(file=file, width=width, height=height, color_system=None, force_terminal=True)
-    console.print(FleetTable(fleet, now_ms))
+    console.print(FleetTable(fleet, at))
     file.flush()
     return raw.getvalue().decode(encoding).splitlines()
 
@@ -75,6 +81,14 @@ def test_what_the_sidecar_does_is_said(host_event: Event, now_ms: int, sentence:
     lines = draw(make_job_event(1, job="a"), host_event, now_ms=now_ms)
     assert any(line.startswith(sentence) for line in lines)
     assert ("(last known)" in lines[1]) == ("last known" in sentence)
+
+
+def test_a_host_that_was_silent_before_anybody_looked_is_shown_so_at_once() -> None:
+    fleet = Fleet()
+    for event in (make_job_event(1), make_host_event(2)):
+        fleet.apply(event, Instant(0.0, NOW_MS / 1000), snapshot=True)
+    assert "spoke" in render(fleet, Instant(0.5, SAMPLE_MS / 1000 + 20))[-1]
+    assert "silent" in render(fleet, Instant(0.5, SAMPLE_MS / 1000 + 40))[-1]
 
 
 def test_the_result_of_a_finished_job_stays_known_without_a_sidecar() -> None:

@@ -1,5 +1,6 @@
 """One reading of both clocks, and the way between them."""
 
+import time
 from typing import NamedTuple
 
 
@@ -24,3 +25,8 @@ class Instant(NamedTuple):
         What would lie in the future (the wall clock was set back meanwhile) becomes now: it has happened.
         """
         return self.now_s - max(0.0, self.wall_s - unix_s)
+
+
+def read_clocks() -> Instant:
+    """Read both clocks."""
+    return Instant(time.monotonic(), time.time())

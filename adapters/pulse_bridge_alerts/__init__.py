@@ -1,0 +1,1 @@
+"""Alerts: a subscriber that tells people what happened to their training, once."""

@@ -1,0 +1,1 @@
+"""A subscriber that shows every job to Prometheus."""

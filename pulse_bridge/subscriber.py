@@ -1,0 +1,168 @@
+"""The port of whoever acts on events: alerts, a page, metrics, yours.
+
+A subscriber is one class and one entry point in the group `pulse_bridge.subscribers`, whose factory takes a
+`SubscriberUrl`. `subscribe.py` runs it: it connects, reconnects, retries, and keeps what cannot be taken.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pulse_bridge.bus import Batch
+from pulse_bridge.bus_url import hide_secret, is_secret
+from pulse_bridge.clock import Instant
+from pulse_bridge.errors import ConfigError
+from pulse_bridge.plugins import SUBSCRIBERS, load_plugin
+
+Changes = Mapping[str, str | None]
+"""What to store with the cursor: name to text; None removes one."""
+
+NOTHING: Changes = {}
+
+
+@runtime_checkable
+class Subscriber(Protocol):
+    """Acts on events. Inherit it: only `on_batch` must be written.
+
+    All verbs are called one after the other, never two at once, and none may block the event loop: what blocks
+    belongs into `asyncio.to_thread`. One that raises, or takes longer than the time limit, is called again with
+    the same arguments after a while; what it cannot take after that is kept as a dead letter and passed over.
+    """
+
+    durable: ClassVar[bool] = True
+    """Go on behind the last commit after a restart. If not, each connection begins with a snapshot."""
+
+    tick_s: ClassVar[float] = 1.0
+    """Seconds between two calls of `on_tick`."""
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Hold what lives as long as the process: a server, a client.
+
+        Raises:
+            ConfigError: On entering; a person must act.
+        """
+        return nullcontext()
+
+    async def on_connect(self, saved: Mapping[str, str], at: Instant) -> None:
+        """Begin anew from what the last commit stored: another replica may have been at work since.
+
+        Called at each connection, before its first batch. Silence is counted from here.
+        """
+
+    async def on_disconnect(self, reason: str) -> None:
+        """Note that nothing is known of the present until the next `on_connect`. Nothing is called meanwhile.
+
+        Args:
+            reason: In words, without a secret.
+        """
+
+    async def on_batch(self, batch: Batch, at: Instant) -> Changes:
+        """Take events in; what is given back is stored with the cursor, atomically.
+
+        Safe to repeat: after a crash the events behind the last commit come again.
+        """
+        ...
+
+    async def on_tick(self, at: Instant) -> Changes:  # noqa: ARG002 - the port's signature
+        """Notice what only the clock tells: silence is information, too. What is given back is stored."""
+        return NOTHING
+
+    async def on_commit(self) -> None:
+        """Do what may be done only once: all that was given back so far is stored now."""
+
+
+class SubscriberOptions(BaseModel):
+    """What every subscriber may be given behind its `?`; a subscriber's own options inherit from it.
+
+    Args:
+        name: The group: replicas under one name share the work. Default: the subscriber's own name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str | None = None
+
+
+OptionsT = TypeVar("OptionsT", bound=SubscriberOptions)
+
+
+@dataclass(frozen=True)
+class SubscriberUrl:
+    """A subscriber as it is written: `NAME` or `NAME?option=value&…`.
+
+    Args:
+        name: Of the plugin.
+        options: Option to its values in order; most may stand there once only.
+    """
+
+    name: str
+    options: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "SubscriberUrl":
+        """Take it apart; a `+` stays a plus, `%XX` is decoded.
+
+        Raises:
+            ConfigError: It has another form.
+        """
+        name, question, query = text.partition("?")
+        try:
+            pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(query))
+        except ValueError:
+            pairs = []
+        if not name or bool(question) != bool(pairs):
+            raise ConfigError(
+                f"{hide_secret(text)!r} names no subscriber: write NAME or NAME?option=value&option=value"
+            )
+        options: dict[str, list[str]] = {}
+        for option, value in pairs:
+            options.setdefault(option, []).append(value)
+        return cls(name, options)
+
+    def parse_options(self, model: type[OptionsT]) -> OptionsT:
+        """Validate the options with a subscriber's model; a field that is a tuple or list takes an option again.
+
+        Raises:
+            ConfigError: An option is unknown (the known ones are listed), stands there twice, or is wrong.
+        """
+        values: dict[str, object] = {}
+        for option, given in self.options.items():
+            info = model.model_fields.get(option)
+            repeatable = info is not None and getattr(info.annotation, "__origin__", None) in (list, tuple)
+            if len(given) > 1 and not repeatable:
+                raise ConfigError(f"{self}: the option {option!r} stands there twice")
+            values[option] = given if repeatable else given[0]
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            option = str(first["loc"][0]) if first["loc"] else "?"
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(sorted(model.model_fields))
+                raise ConfigError(f"{self}: unknown option {option!r}; known are: {known}") from None
+            raise ConfigError(f"{self}: option {option!r}: {first['msg']}") from None
+
+    def __str__(self) -> str:
+        """Show it without secrets: what looks like a URL or a secret is left out."""
+        shown = "&".join(
+            f"{option}={'***' if is_secret(option) or '://' in value else value}"
+            for option, values in self.options.items()
+            for value in values
+        )
+        return f"{self.name}?{shown}" if shown else self.name
+
+
+def open_subscriber(url: SubscriberUrl) -> Subscriber:
+    """Make the subscriber that a text names; nothing is started yet.
+
+    Raises:
+        ConfigError: There is no such subscriber, or its options are wrong; the sentence has no secret in it.
+    """
+    subscriber = load_plugin(SUBSCRIBERS, url.name, shown=str(url))(url)
+    if not isinstance(subscriber, Subscriber):
+        raise ConfigError(f"the plugin {url.name!r} made no subscriber but a {type(subscriber).__name__}")
+    return subscriber
