@@ -1,4 +1,4 @@
-"""What is to be told, to whom, and how often at most: plain values, made by `config.py`, used by the pure rules."""
+"""What is told, to whom, and how often at most: plain values, made by `config.py`, used by the pure rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
