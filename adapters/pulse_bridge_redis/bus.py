@@ -28,7 +28,7 @@ class RedisBus:
 
     def __init__(self, url: BusUrl) -> None:
         self._target = Target.of(url)
-        self._layout = Layout(self._target.options.prefix, self._target.options.partitions)
+        self._layout = Layout(self._target.options.prefix, self._target.partitions)
         self._told: set[str] = set()
 
     def publisher(self, presence: Presence | None) -> AbstractAsyncContextManager[Publisher]:

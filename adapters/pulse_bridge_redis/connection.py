@@ -10,19 +10,23 @@ from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from pulse_bridge.errors import BusUnavailableError, ConfigError
-from pulse_bridge_redis.options import DEFAULT_PORT, Target
+from pulse_bridge_redis.options import Address, Target
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -65,16 +69,19 @@ class _UnixConnection(_Direct, UnixDomainSocketConnection):
 RedisConnection = _TcpConnection | _TlsConnection | _UnixConnection
 
 
-async def connect(target: Target, *, reply_timeout_s: float | None = None) -> RedisConnection:
+async def connect(
+    target: Target, address: Address | None = None, *, reply_timeout_s: float | None = None
+) -> RedisConnection:
     """Connect, log in and choose the database.
 
     Args:
+        address: Of a server, as `topology.py` finds it; None for the one that the URL names.
         reply_timeout_s: How long a read may take, in seconds; None where the caller keeps watch itself.
 
     Raises:
         BusUnavailableError: Not possible now, or refused; try again.
     """
-    connection = _make(target, _password(target), reply_timeout_s)
+    connection = _make(target, address or target.seeds[0], _password(target), reply_timeout_s)
     try:
         if isinstance(connection, SSLConnection):
             # Reading the system's authorities takes some 10 ms of disk and CPU; the result is kept.
@@ -97,8 +104,10 @@ def _password(target: Target) -> str | None:
         raise BusUnavailableError(str(error), refused=True) from error
 
 
-def _make(target: Target, password: str | None, reply_timeout_s: float | None) -> RedisConnection:
-    url, options = target.url, target.options
+def _make(
+    target: Target, address: Address, password: str | None, reply_timeout_s: float | None
+) -> RedisConnection:
+    url = target.url
     common: dict[str, Any] = {
         "db": target.db,
         "username": url.username,
@@ -110,18 +119,23 @@ def _make(target: Target, password: str | None, reply_timeout_s: float | None) -
     }
     if target.socket_path is not None:
         return _UnixConnection(path=target.socket_path, **common)
-    common |= {"host": url.host, "port": url.port or DEFAULT_PORT, "socket_keepalive": True}
+    common |= {"host": address.host, "port": address.port, "socket_keepalive": True}
     if not target.uses_tls:
         return _TcpConnection(**common)
-    return _TlsConnection(
-        ssl_ca_certs=options.tls_ca,
-        ssl_certfile=options.tls_cert,
-        ssl_keyfile=options.tls_key,
-        ssl_cert_reqs="none" if options.tls_insecure else "required",
-        ssl_check_hostname=not options.tls_insecure,
-        ssl_password="",  # as in options.py: never ask on the terminal
-        **common,
-    )
+    return _TlsConnection(**tls_arguments(target), **common)
+
+
+def tls_arguments(target: Target) -> dict[str, Any]:
+    """Give what redis-py's connections take for TLS."""
+    options = target.options
+    return {
+        "ssl_ca_certs": options.tls_ca,
+        "ssl_certfile": options.tls_cert,
+        "ssl_keyfile": options.tls_key,
+        "ssl_cert_reqs": "none" if options.tls_insecure else "required",
+        "ssl_check_hostname": not options.tls_insecure,
+        "ssl_password": "",  # as in options.py: never ask on the terminal
+    }
 
 
 # redis-py takes the code off the texts of the errors that it has a class for.
@@ -133,6 +147,10 @@ _CODES: Final[tuple[tuple[type[RedisError], str], ...]] = (
     (AuthenticationError, "NOAUTH"),
     (MasterDownError, "MASTERDOWN"),
     (NoScriptError, "NOSCRIPT"),
+    (MovedError, "MOVED"),
+    (AskError, "MOVED"),
+    (TryAgainError, "MOVED"),
+    (ClusterDownError, "CLUSTERDOWN"),
 )
 # Before Redis 7 an error inside a script is an ERR with the code somewhere in its text; ACL refusals inside a
 # script are sentences.
@@ -154,6 +172,8 @@ _SENTENCES: Final = {
 _NOT_A_REFUSAL: Final = {
     "NOSCRIPT": "forgot our script; connecting anew loads it again",
     "FORGOTTEN": "forgot what it had acknowledged",
+    "MOVED": "moved our keys to another node",
+    "CLUSTERDOWN": "is a cluster that cannot serve all its keys now (CLUSTERDOWN)",
 }
 
 

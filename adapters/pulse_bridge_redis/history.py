@@ -1,26 +1,23 @@
-"""Reading the stream of every event from its beginning, on a connection of its own."""
+"""Reading the stream of every event from its beginning, on connections of its own."""
 
 import heapq
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-from redis.exceptions import RedisError
+from typing import Final
 
 from pulse_bridge.bus import Query
 from pulse_bridge.errors import EventFormatError
 from pulse_bridge.event import Event, from_fields
-from pulse_bridge_redis.connection import RedisConnection, connect, unavailable
+from pulse_bridge_redis.channels import open_channels
 from pulse_bridge_redis.keys import Layout
 from pulse_bridge_redis.options import Target
-from pulse_bridge_redis.packing import Word, pack
+from pulse_bridge_redis.presence import Ask
 
 logger = logging.getLogger(__name__)
 
 PAGE_ENTRIES: Final = 1000
-_REPLY_TIMEOUT_S: Final = 10.0
 
 _Entry = tuple[bytes, Sequence[bytes]]
 
@@ -34,12 +31,11 @@ async def read_history(target: Target, layout: Layout, query: Query) -> AsyncIte
     """
     if query.limit is not None and query.limit <= 0:
         return
-    connection = await connect(target, reply_timeout_s=_REPLY_TIMEOUT_S)
+    channels = await open_channels(target)
     skipped = yielded = 0
     try:
-        reader = _Reader(connection, target)
-        layout.require(await reader.ask("HMGET", layout.meta, *layout.meta_fields), str(target.url))
-        async for texts in _merged(reader, layout):
+        layout.require(await channels.ask("HMGET", layout.meta, *layout.meta_fields), str(target.url))
+        async for texts in _merged(channels.ask, layout):
             try:
                 event = from_fields(_decoded(texts))
             except EventFormatError:
@@ -52,24 +48,11 @@ async def read_history(target: Target, layout: Layout, query: Query) -> AsyncIte
             if yielded == query.limit:
                 return
     finally:
-        await connection.abort()
+        await channels.close()
         if skipped:
             logger.warning(
                 "entries that are no events were skipped", extra={"prefix": layout.prefix, "entries": skipped}
             )
-
-
-@dataclass
-class _Reader:
-    connection: RedisConnection
-    target: Target
-
-    async def ask(self, *command: Word) -> Any:  # noqa: ANN401 - whatever Redis answers
-        self.connection.write(pack(*command))
-        try:
-            return await self.connection.read_response()
-        except (RedisError, OSError) as error:
-            raise unavailable(error, self.target) from error
 
 
 @dataclass
@@ -80,30 +63,30 @@ class _Stream:
     after: bytes = b""
     page: deque[_Entry] = field(default_factory=deque)
 
-    async def fill(self, reader: _Reader, page_entries: int) -> bool:
+    async def fill(self, ask: Ask, page_entries: int) -> bool:
         """Read the next page if there is nothing left of the last; False at the end."""
         if not self.page:
             start = b"(" + self.after if self.after else b"-"
-            self.page.extend(await reader.ask("XRANGE", self.key, start, "+", "COUNT", page_entries))
+            self.page.extend(await ask("XRANGE", self.key, start, "+", "COUNT", page_entries))
             if self.page:
                 self.after = self.page[-1][0]
         return bool(self.page)
 
 
-async def _merged(reader: _Reader, layout: Layout) -> AsyncIterator[Sequence[bytes]]:
+async def _merged(ask: Ask, layout: Layout) -> AsyncIterator[Sequence[bytes]]:
     streams = [_Stream(keys.events) for keys in layout.all()]
     page_entries = max(20, PAGE_ENTRIES // len(streams))
     heads = [
         (_order(stream.page[0][0]), number)
         for number, stream in enumerate(streams)
-        if await stream.fill(reader, page_entries)
+        if await stream.fill(ask, page_entries)
     ]
     heapq.heapify(heads)
     while heads:
         _, number = heads[0]
         stream = streams[number]
         yield stream.page.popleft()[1]
-        if await stream.fill(reader, page_entries):
+        if await stream.fill(ask, page_entries):
             heapq.heapreplace(heads, (_order(stream.page[0][0]), number))
         else:
             heapq.heappop(heads)

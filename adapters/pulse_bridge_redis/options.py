@@ -2,7 +2,8 @@
 
 import ssl
 from dataclasses import dataclass
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,8 +13,14 @@ from pulse_bridge.errors import ConfigError
 
 DAY_S: Final = 24 * 60 * 60
 DEFAULT_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+CLUSTER_PARTITIONS: Final = 16
+"""Where the URL of a cluster says no number: enough for the keys to spread over a handful of nodes."""
+
 _UNIX: Final = "redis+unix"
 _TLS: Final = "rediss"
+_SENTINEL: Final = "redis+sentinel"
+_CLUSTER: Final = "redis+cluster"
 
 _Seconds = Annotated[int, Field(ge=1, le=10 * 365 * DAY_S)]
 
@@ -24,7 +31,13 @@ class RedisOptions(BusOptions):
     Args:
         prefix: What every key starts with, at most 12 of `A-Z a-z 0-9 _ . -`.
         partitions: Spread hosts over so many hash slots; the same for everyone who uses the prefix.
-        db: The number of the database; for `redis+unix`, elsewhere it is the path (`redis://HOST/2`).
+        db: The number of the database; for `redis+unix` and `redis+sentinel`, elsewhere it is the path
+            (`redis://HOST/2`).
+        nodes: More sentinels, or more nodes of a cluster to ask, as HOST:PORT joined by commas.
+        sentinel_username: For the sentinels, where they want a login of their own.
+        sentinel_password_env: The environment variable with the sentinels' password.
+        sentinel_password_file: The file with the sentinels' password.
+        tls: Encrypt, with `redis+sentinel` and `redis+cluster`; `rediss` always does.
         maxlen: About so many entries are kept of all events.
         job_maxlen: About so many entries are kept of one job's changes.
         job_expire_s: A job's stream goes so many seconds after its last event.
@@ -38,6 +51,11 @@ class RedisOptions(BusOptions):
     prefix: str = Field(default="pulse", min_length=1, max_length=12)
     partitions: int | None = Field(default=None, ge=1, le=1024)
     db: int = Field(default=0, ge=0)
+    nodes: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password_env: str | None = None
+    sentinel_password_file: str | None = None
+    tls: bool = False
     maxlen: int = Field(default=100_000, ge=1)
     job_maxlen: int = Field(default=10_000, ge=1)
     job_expire_s: _Seconds = 7 * DAY_S
@@ -60,6 +78,13 @@ class RedisOptions(BusOptions):
         if self.tls_key is not None and self.tls_cert is None:
             raise PydanticCustomError("tls_key", "tls_key needs tls_cert beside it")
         return self
+
+
+class Address(NamedTuple):
+    """A server, or a sentinel."""
+
+    host: str
+    port: int
 
 
 @dataclass(frozen=True)
@@ -88,19 +113,56 @@ class Target:
             _check_unix(url)
         elif not url.host:
             raise ConfigError(f"{url}: names no host; write {url.scheme}://localhost, say")
-        _check_tls(url, options)
+        _check_topology(url, options)
+        _check_tls(url, options, encrypted=target.uses_tls)
         url.resolve_password(options)
+        target.resolve_sentinel_password()
         return target
 
     @property
     def uses_tls(self) -> bool:
         """Say whether the connection is encrypted."""
-        return self.url.scheme == _TLS
+        return self.url.scheme == _TLS or self.options.tls
 
     @property
     def socket_path(self) -> str | None:
         """Give the path of the Unix socket, if it is one."""
         return self.url.path if self.url.scheme == _UNIX else None
+
+    @property
+    def service(self) -> str | None:
+        """Give the name under which sentinels know the primary, if they are to be asked."""
+        return self.url.path.strip("/") if self.url.scheme == _SENTINEL else None
+
+    @property
+    def is_cluster(self) -> bool:
+        """Say whether keys lie on several nodes."""
+        return self.url.scheme == _CLUSTER
+
+    @property
+    def partitions(self) -> int | None:
+        """Give the number of partitions; on a cluster there are always some, for a script needs one slot."""
+        return self.options.partitions or (CLUSTER_PARTITIONS if self.is_cluster else None)
+
+    @property
+    def seeds(self) -> list[Address]:
+        """Give the addresses that the URL names, the first one first."""
+        default_port = SENTINEL_PORT if self.service is not None else DEFAULT_PORT
+        return [
+            Address(self.url.host, self.url.port or default_port),
+            *_parse_nodes(self.options.nodes, default_port),
+        ]
+
+    def resolve_sentinel_password(self) -> str | None:
+        """Find the sentinels' password, if they want one.
+
+        Raises:
+            ConfigError: The variable is not set or the file cannot be read.
+        """
+        place = BusOptions(
+            password_env=self.options.sentinel_password_env, password_file=self.options.sentinel_password_file
+        )
+        return self.url.resolve_password(place) if place != BusOptions() else None
 
 
 def _check_unix(url: BusUrl) -> None:
@@ -109,7 +171,7 @@ def _check_unix(url: BusUrl) -> None:
 
 
 def _database(url: BusUrl, options: RedisOptions) -> int:
-    if url.scheme == _UNIX:
+    if url.scheme in (_UNIX, _SENTINEL):
         return options.db
     path = url.path.removeprefix("/")
     if not path:
@@ -121,15 +183,55 @@ def _database(url: BusUrl, options: RedisOptions) -> int:
     return int(path)
 
 
-def _check_tls(url: BusUrl, options: RedisOptions) -> None:
+def _parse_nodes(text: str | None, default_port: int) -> list[Address]:
+    """Read `HOST:PORT,HOST:PORT`.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    addresses = []
+    for node in text.split(",") if text else ():
+        parts = urlsplit(f"//{node.strip()}")
+        if not parts.hostname or parts.path or parts.username:
+            raise ValueError(node)
+        addresses.append(Address(parts.hostname, parts.port or default_port))
+    return addresses
+
+
+def _check_topology(url: BusUrl, options: RedisOptions) -> None:
+    """Check what only sentinels and clusters have.
+
+    Raises:
+        ConfigError: Something is missing, or has no effect.
+    """
+    if url.scheme == _SENTINEL and not url.path.strip("/"):
+        raise ConfigError(
+            f"{url}: names no service; write {_SENTINEL}://HOST/NAME with the sentinels' name for it"
+        )
+    if url.scheme == _CLUSTER and (url.path.strip("/") or options.db):
+        raise ConfigError(f"{url}: a cluster has no databases; leave the number out")
+    for name in ("nodes", "tls"):
+        if name in url.options and url.scheme not in (_SENTINEL, _CLUSTER):
+            raise ConfigError(f"{url}: {name} is for {_SENTINEL}:// and {_CLUSTER}:// only")
+    for name in url.options:
+        if name.startswith("sentinel_") and url.scheme != _SENTINEL:
+            raise ConfigError(f"{url}: {name} is for {_SENTINEL}:// only")
+    try:
+        _parse_nodes(options.nodes, DEFAULT_PORT)
+    except ValueError as error:
+        raise ConfigError(f"{url}: nodes: write HOST:PORT,HOST:PORT ({error})") from None
+
+
+def _check_tls(url: BusUrl, options: RedisOptions, *, encrypted: bool) -> None:
     """Load the certificates once, so that a wrong file is found now.
 
     Raises:
         ConfigError: TLS options without TLS, or a file that cannot be used.
     """
     given = [name for name in RedisOptions.model_fields if name.startswith("tls_") and name in url.options]
-    if given and url.scheme != _TLS:
-        raise ConfigError(f"{url}: {given[0]} has no effect without TLS; write {_TLS}://")
+    if given and not encrypted:
+        remedy = "add tls=true" if url.scheme in (_SENTINEL, _CLUSTER) else f"write {_TLS}://"
+        raise ConfigError(f"{url}: {given[0]} has no effect without TLS; {remedy}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         if options.tls_ca is not None:

@@ -13,7 +13,7 @@ from pulse_bridge.errors import BusError, BusUnavailableError
 from pulse_bridge.event import Event, EventId, HostEvent
 from pulse_bridge_redis import presence as host_key
 from pulse_bridge_redis.channel import Channel
-from pulse_bridge_redis.connection import connect
+from pulse_bridge_redis.channels import Channels, open_channels
 from pulse_bridge_redis.keys import Keys, Layout
 from pulse_bridge_redis.options import RedisOptions, Target
 from pulse_bridge_redis.packing import pack
@@ -40,7 +40,7 @@ class RedisPublisher:
 
     def __init__(
         self,
-        channel: Channel,
+        channels: Channels,
         layout: Layout,
         bounds: Bounds,
         sha: str,
@@ -50,7 +50,7 @@ class RedisPublisher:
         shown: str,
     ) -> None:
         self.stopping = False
-        self._channel = channel
+        self._channels = channels
         self._layout = layout
         self._bounds = bounds
         self._sha = sha
@@ -65,7 +65,7 @@ class RedisPublisher:
             return None
         # A producer's events may be of several hosts, and so in several partitions: what all have counts.
         replies = await asyncio.gather(
-            *(self._channel.ask("GET", keys.seq(acked.producer)) for keys in self._layout.all())
+            *(self._channels.ask("GET", keys.seq(acked.producer)) for keys in self._layout.all())
         )
         try:
             stored = [int(reply) for reply in replies if reply is not None]
@@ -85,21 +85,25 @@ class RedisPublisher:
             packed = self._pack(events)
         if not packed:
             # Nothing to say, but this result too comes behind those of earlier calls: so ask anything.
-            return self._channel.send(pack("EXISTS", self._layout.meta), lambda _: rejections)
+            meta = self._layout.meta
+            return self._channels.of(meta).send(pack("EXISTS", meta), lambda _: rejections)
         self.stopping = self.stopping or any(isinstance(event, HostEvent) and event.stopping for event in events)
-        return self._channel.send(b"".join(packed), partial(self._finish, rejections), replies=len(packed))
+        finish = partial(self._finish, rejections)
+        sent = [channel.send(b"".join(parts), finish, replies=len(parts)) for channel, parts in packed.items()]
+        return sent[0] if len(sent) == 1 else asyncio.ensure_future(_all_of(sent))
 
     async def wait_lost(self) -> NoReturn:
         """Wait until the connection is lost, and raise why."""
-        await self._channel.wait_lost()
+        await self._channels.wait_lost()
 
-    def _pack(self, events: Sequence[Event]) -> list[bytes]:
-        packed: list[bytes] = []
+    def _pack(self, events: Sequence[Event]) -> dict[Channel, list[bytes]]:
+        packed: dict[Channel, list[bytes]] = {}
         sent = dict(self._sent)
         for run in split_runs(events, self._layout):
             # The script looks for what this connection sent before where it keeps that partition's seq.
             seq_key = run.keys.seq(run.producer)
-            packed.append(pack_run(self._sha, run, sent.get(seq_key, 0), self._bounds, retain=self._retain))
+            parts = packed.setdefault(self._channels.of(seq_key), [])
+            parts.append(pack_run(self._sha, run, sent.get(seq_key, 0), self._bounds, retain=self._retain))
             sent[seq_key] = max(sent.get(seq_key, 0), *(event.id.seq for event in run.events))
         self._sent = sent
         return packed
@@ -124,15 +128,15 @@ async def open_publisher(
     Args:
         now: Unix seconds.
     """
-    channel = Channel(await connect(target), target)
+    channels = await open_channels(target)
     try:
-        sha, _ = await asyncio.gather(
-            channel.ask("SCRIPT", "LOAD", PUBLISH), _write_layout(channel, layout, target)
+        (sha, *_), _ = await asyncio.gather(
+            channels.ask_each("SCRIPT", "LOAD", PUBLISH), _write_layout(channels, layout, target)
         )
         options = target.options
         bounds = Bounds(options.maxlen, options.job_maxlen, options.job_expire_s, options.seq_expire_s)
         publisher = RedisPublisher(
-            channel,
+            channels,
             layout,
             bounds,
             sha.decode(),
@@ -141,33 +145,38 @@ async def open_publisher(
             shown=str(target.url),
         )
         if presence is not None:
-            await _announce(channel, layout, presence, target, now)
+            await _announce(channels, layout, presence, target, now)
         yield publisher
         if presence is not None and publisher.stopping:
-            await _say_goodbye(channel, layout, presence)
+            await _say_goodbye(channels, layout, presence)
     finally:
-        await channel.close()
+        await channels.close()
 
 
-async def _write_layout(channel: Channel, layout: Layout, target: Target) -> None:
+async def _all_of(results: Sequence[asyncio.Future[Sequence[Rejection]]]) -> Sequence[Rejection]:
+    """Wait for every node; the rejections are the batch's, and each says the same."""
+    return (await asyncio.gather(*results))[0]
+
+
+async def _write_layout(channels: Channels, layout: Layout, target: Target) -> None:
     for field, value in layout.meta_fields.items():
-        channel.ask("HSETNX", layout.meta, field, value)
-    layout.require(await channel.ask("HMGET", layout.meta, *layout.meta_fields), str(target.url))
+        channels.ask("HSETNX", layout.meta, field, value)
+    layout.require(await channels.ask("HMGET", layout.meta, *layout.meta_fields), str(target.url))
 
 
 async def _announce(
-    channel: Channel, layout: Layout, presence: Presence, target: Target, now: Callable[[], float]
+    channels: Channels, layout: Layout, presence: Presence, target: Target, now: Callable[[], float]
 ) -> None:
     """Take the host's key, and start what a sidecar or relay does now and then."""
     if presence.host is None:
         swept = layout.all()
     else:
         keys = layout.of_host(presence.host)
-        hold = partial(host_key.hold, channel.ask, keys, presence, shown=str(target.url))
+        hold = partial(host_key.hold, channels.ask, keys, presence, shown=str(target.url))
         await hold(held=presence.held)
-        channel.start(_keep_host_key(hold))
+        channels.start(_keep_host_key(hold))
         swept = [keys]
-    channel.start(_sweep_hourly(partial(channel.ask, vital=False), layout, swept, target.options, now))
+    channels.start(_sweep_hourly(partial(channels.ask, vital=False), layout, swept, target.options, now))
 
 
 async def _keep_host_key(hold: Callable[..., Awaitable[None]]) -> None:
@@ -190,10 +199,10 @@ async def _sweep_hourly(
         await asyncio.sleep(INTERVAL_S)
 
 
-async def _say_goodbye(channel: Channel, layout: Layout, presence: Presence) -> None:
+async def _say_goodbye(channels: Channels, layout: Layout, presence: Presence) -> None:
     keys = layout.of_host(presence.host or "")
     try:
         async with asyncio.timeout(_GOODBYE_S):
-            await host_key.release(channel.ask, keys, presence)
+            await host_key.release(channels.ask, keys, presence)
     except (BusError, TimeoutError):
         logger.debug("the host key is left to expire", exc_info=True)
