@@ -3,11 +3,13 @@
     uv run python benchmarks/bench.py latency     # one file, ten writes a second, to Redis and to MQTT
     uv run python benchmarks/bench.py burst       # 5,000 writes to one file at 1,000 a second
     uv run python benchmarks/bench.py fleet       # 100 files, ten writes a second each, for five seconds
+    uv run python benchmarks/bench.py subscribe   # 100,000 events in Redis, to a subscriber that counts
 
 It starts redis-server and mosquitto itself, on free loopback ports.
 """
 
 import argparse
+import asyncio
 import json
 import multiprocessing
 import os
@@ -31,6 +33,14 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from pulse_bridge.bus import Batch, Bus, open_bus
+from pulse_bridge.clock import Instant
+from pulse_bridge.event import EventId
+from pulse_bridge.jsonl import DeadLetters
+from pulse_bridge.subscribe import run_subscriptions
+from pulse_bridge.subscriber import NOTHING, Changes, Subscriber
+from pulse_bridge.subscription import Subscription
+from pulse_bridge.testing import make_job_event
 from pulse_bridge_redis.packing import pack
 from tests.support.mosquitto import Mosquitto
 from tests.support.redis_server import RedisServer
@@ -254,15 +264,75 @@ def write_many(folder: Path, files: int, count: int, rate_hz: float) -> None:
     print(f"       written in {time.monotonic() - began:.2f} s", flush=True)
 
 
+class Counter(Subscriber):
+    """Counts events.
+
+    Args:
+        count: So many are waited for.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.enough = asyncio.Event()
+        self.left = count
+
+    async def on_batch(self, batch: Batch, at: Instant) -> Changes:  # noqa: ARG002 - the port's signature
+        """Count."""
+        self.left -= len(batch.events)
+        return NOTHING
+
+    async def on_commit(self) -> None:
+        """Say so once all that is waited for is stored."""
+        if self.left <= 0:
+            self.enough.set()
+
+
+def subscribe(folder: Path, count: int) -> None:
+    """Print how many events a second a durable subscriber takes from Redis, each batch committed."""
+    (folder / "redis").mkdir()
+    with RedisServer(folder / "redis") as server:
+        bus = open_bus(f"redis://127.0.0.1:{server.port}?maxlen={2 * count}")
+        asyncio.run(count_events(bus, folder, 0))  # a group's first start has no backlog, only a snapshot
+        asyncio.run(fill(bus, count))
+        taken_s = asyncio.run(count_events(bus, folder, count))
+        print(f"{count} events in {taken_s:.2f} s: {count / taken_s:,.0f} events/s", flush=True)
+
+
+async def fill(bus: Bus, count: int) -> None:
+    """Publish events of a hundred jobs."""
+    async with bus.publisher(None) as publisher:
+        size = publisher.max_batch_events
+        for start in range(0, count, size):
+            await publisher.publish(
+                [
+                    make_job_event(index + 1, id=EventId("bench", index + 1), job=f"job{index % 100}")
+                    for index in range(start, min(count, start + size))
+                ]
+            )
+
+
+async def count_events(bus: Bus, folder: Path, count: int) -> float:
+    """Run a subscriber until it has had so many events; gives the seconds from its start to its last commit."""
+    counter = Counter(count)
+    letters = DeadLetters(folder / "dead.jsonl")
+    subscription = Subscription(counter, bus, name="bench", shown="redis", letters=letters)
+    began = time.monotonic()
+    await run_subscriptions([subscription], counter.enough)
+    return time.monotonic() - began
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["latency", "burst", "fleet"])
-    parser.add_argument("--count", type=int, default=None, help="writes")
+    parser.add_argument("what", choices=["latency", "burst", "fleet", "subscribe"])
+    parser.add_argument("--count", type=int, default=None, help="writes, or events")
     parser.add_argument("--bus", default="redis,mqtt")
     parser.add_argument(
         "--folder", type=Path, default=None, help="where files and journal lie, to try other disks"
     )
     arguments = parser.parse_args()
+    if arguments.what == "subscribe":
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+            subscribe(Path(name), arguments.count or 100_000)
+        return
     for bus in [arguments.bus] if arguments.what == "latency" else arguments.bus.split(","):
         with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
             if arguments.what == "latency":

@@ -55,6 +55,8 @@ class SidecarSettings(BaseModel):
     Args:
         paths: Files, folders, globs, NAME=PATH.
         to: Bus URLs.
+        subscribers: Run inside the sidecar on its own journal, as `NAME` or `NAME?option=value`. A user writes
+            `with`, which is no name in Python.
         host: Under which the jobs are published; has no `/`.
         journal: The file; None for the default.
         labels: Go with every event.
@@ -76,6 +78,7 @@ class SidecarSettings(BaseModel):
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
     to: tuple[str, ...] = ()
+    subscribers: Annotated[tuple[str, ...], Field(alias="with")] = ()
     host: Annotated[str, AfterValidator(_check_host)] = Field(default_factory=lambda: default_host(os.environ))
     journal: Path | None = None
     labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = Field(default_factory=dict)
@@ -104,6 +107,11 @@ class SidecarSettings(BaseModel):
             if settings.stale_after_s is not None and fnmatchcase(job, glob):
                 return settings.stale_after_s
         return self.stale_after_s
+
+
+def setting_names(model: type[BaseModel] = SidecarSettings) -> list[str]:
+    """Give the names of settings as a user writes them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def default_host(environ: Mapping[str, str]) -> str:
@@ -189,7 +197,7 @@ def _refusal(sort: str, message: str, path: Sequence[str], place: str) -> str:
         return "no PATH is given: name a status file, a folder or a glob, e.g. 'pulse-bridge run ./runs'"
     if sort == "extra_forbidden":
         model = JobSettings if path[0] == "jobs" else SidecarSettings
-        return f"{place}: there is no setting {name!r}; known are: {', '.join(sorted(model.model_fields))}"
+        return f"{place}: there is no setting {name!r}; known are: {', '.join(sorted(setting_names(model)))}"
     if sort == "tuple_type":
         return f"{place}: setting {name!r}: it is a list; write {path[0]} = ['…']"
     return f"{place}: setting {name!r}: {message.removeprefix('Value error, ')}"

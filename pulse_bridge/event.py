@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple, cast, get_args
 
 from pydantic_core import to_json as encode_json
 
@@ -26,8 +26,13 @@ STATES: Final[tuple[State, ...]] = ("idle", "running", "stale", "done", "error",
 FINISHED_STATES: Final[frozenset[State]] = frozenset({"done", "error", "gone"})
 MAX_MESSAGE_BYTES: Final = 4096
 STALE_MESSAGE: Final = "Process unresponsive (stale pulse)"
+DropReason = Literal["journal_full", "too_old", "no_space"]
+DROP_REASONS: Final[tuple[DropReason, ...]] = get_args(DropReason)
+"""Why a journal gives events up. A sidecar tells the number of each, zeros too: a counter that first appears with
+a value has, for whoever computes its increase, never increased."""
 _LABEL: Final = "label_"
 _LAG: Final = "lag_"
+_DROPPED: Final = "dropped_"
 _JOBS: Final = "jobs_"
 _MAX_SEQ_DIGITS: Final = 18  # fits the 64 bits of a row number
 _MAX_INTEGER: Final = 2**63 - 1  # what every bus can keep as an integer
@@ -103,9 +108,14 @@ class HostEvent(NamedTuple):
         stopping: The sidecar ends cleanly after this.
         jobs: State to number of jobs in it; a state not named has none.
         malformed: Files that cannot be read as PULSE now.
-        dropped: Events given up for lack of space, since the start.
+        dropped: Events given up before every destination had them, since the start.
         lag: Destination to number of events that it does not have yet.
         observed_ms: Unix milliseconds.
+        published: Events that a destination took, since the start; once for each destination, and again when
+            it lost one and was given it anew. What it refused for good, and what it is reminded of at a
+            reconnect, is not counted.
+        reconnects: Connections to a destination that were lost or did not come about, since the start.
+        dropped_by: Reason to its part of `dropped`; empty from a sidecar that does not tell.
     """
 
     id: EventId
@@ -118,6 +128,9 @@ class HostEvent(NamedTuple):
     dropped: int
     lag: Mapping[str, int]
     observed_ms: int
+    published: int = 0
+    reconnects: int = 0
+    dropped_by: Mapping[str, int] = {}
 
     @property
     def kind(self) -> Literal["host"]:
@@ -200,6 +213,10 @@ def _all_fields(event: Event) -> dict[str, Scalar | None]:
         fields[_JOBS + state] = event.jobs.get(state, 0)
     fields["malformed"] = event.malformed
     fields["dropped"] = event.dropped
+    fields["published"] = event.published
+    fields["reconnects"] = event.reconnects
+    for reason, count in event.dropped_by.items():
+        fields[_DROPPED + reason] = count
     for destination, count in event.lag.items():
         fields[_LAG + destination] = count
     return fields
@@ -296,6 +313,11 @@ def from_fields(fields: Mapping[str, object]) -> Event:
             dropped=reader.integer("dropped"),
             lag={name.removeprefix(_LAG): reader.integer(name) for name in fields if name.startswith(_LAG)},
             observed_ms=reader.instant("observed_at"),
+            published=reader.optional_integer("published") or 0,
+            reconnects=reader.optional_integer("reconnects") or 0,
+            dropped_by={
+                name.removeprefix(_DROPPED): reader.integer(name) for name in fields if name.startswith(_DROPPED)
+            },
         )
     return JobEvent(
         id=EventId.parse(reader.text("id")),

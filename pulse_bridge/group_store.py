@@ -49,6 +49,30 @@ class GroupStore:
         self.saved = {name: value for name, value in merged.items() if value is not None}
 
 
+def read_saved(beside: Path, group: str) -> Mapping[str, str]:
+    """Read a group's state while its holder, if there is one, goes on; empty if the group has never run.
+
+    Args:
+        beside: As for `open_group_store`.
+
+    Raises:
+        BusUnavailableError: It cannot be read now.
+    """
+    path = _path(beside, group)
+    if not path.is_file():
+        return {}
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return dict(connection.execute("SELECT name, value FROM saved"))
+    except sqlite3.Error as error:
+        raise BusUnavailableError(f"the state beside {beside} cannot be read: {error}") from error
+
+
+def _path(beside: Path, group: str) -> Path:
+    digest = blake2b(group.encode(), digest_size=6).hexdigest()
+    return beside.with_name(f"{beside.name}.group-{digest}")
+
+
 @contextmanager
 def open_group_store(beside: Path, group: str) -> Iterator[GroupStore]:
     """Open a group's store for its one holder.
@@ -60,8 +84,7 @@ def open_group_store(beside: Path, group: str) -> Iterator[GroupStore]:
         ConfigError: Another process holds the group (named by its pid).
         BusUnavailableError: The store cannot be used now.
     """
-    digest = blake2b(group.encode(), digest_size=6).hexdigest()
-    path = beside.with_name(f"{beside.name}.group-{digest}")
+    path = _path(beside, group)
     with ExitStack() as stack:
         try:
             stack.enter_context(hold_lock(path.with_name(path.name + ".lock")))

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from pulse_bridge import journal_rows as rows
 from pulse_bridge.errors import ConfigError
-from pulse_bridge.event import Event, EventId
+from pulse_bridge.event import DropReason, Event, EventId
 from pulse_bridge.journal_file import checkpoint_passively, log_bytes, open_to_write
 from pulse_bridge.journal_trim import Limits, Trimmer
 from pulse_bridge.journal_unstored import JobKey, Newest, Unstored, key_of
@@ -61,9 +61,9 @@ class JournalHealth:
     """What the host event tells of the journal."""
 
     durable: bool = True
-    dropped: dict[str, int] = field(default_factory=dict)
+    dropped: dict[DropReason, int] = field(default_factory=dict)
 
-    def drop(self, reason: str, count: int) -> None:
+    def drop(self, reason: DropReason, count: int) -> None:
         """Count events given up before every destination had them."""
         if count:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
@@ -216,9 +216,9 @@ class Journal:
         self._tail.append(event)
         if len(self._unstored.entries) > TAIL_EVENTS:
             dropped_row, _ = self._unstored.entries.popitem(last=False)
-            self._drop("journal full", int(dropped_row > self._sent_row(otherwise=0)))
+            self._drop("journal_full", int(dropped_row > self._sent_row(otherwise=0)))
 
-    def _drop(self, reason: str, count: int) -> None:
+    def _drop(self, reason: DropReason, count: int) -> None:
         """Count events given up before every destination had them; said once for each reason."""
         if count and reason not in self.health.dropped:
             logger.error(

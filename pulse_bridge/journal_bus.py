@@ -16,7 +16,7 @@ from pulse_bridge.bus import Batch, Consumer, Presence, Publisher, Query, Reject
 from pulse_bridge.bus_url import BusOptions, BusUrl
 from pulse_bridge.errors import BusUnavailableError, ConfigError
 from pulse_bridge.event import Event, EventId
-from pulse_bridge.group_store import GroupStore, open_group_store
+from pulse_bridge.group_store import GroupStore, open_group_store, read_saved
 from pulse_bridge.journal import Journal, open_journal
 
 POLL_S: Final = 0.05
@@ -65,6 +65,14 @@ class JournalBus:
             store = stack.enter_context(open_group_store(self._path, group)) if group is not None else None
             reader = stack.enter_context(_open_reader(self._path))
             yield _JournalConsumer(reader, store)
+
+    async def saved(self, group: str) -> Mapping[str, str]:
+        """Give what a group's last commit stored, whoever holds it; see `pulse_bridge.saved`.
+
+        Raises:
+            BusUnavailableError: It cannot be read now.
+        """
+        return read_saved(self._path, group)
 
     async def history(self, query: Query) -> AsyncIterator[Event]:
         """Yield stored events in the order of their rows.

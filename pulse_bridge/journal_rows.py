@@ -85,6 +85,9 @@ def to_row(row: int, event: Event, *, intermediate: bool) -> Row:
             "malformed": event.malformed,
             "dropped": event.dropped,
             "lag": event.lag,
+            "published": event.published,
+            "reconnects": event.reconnects,
+            "dropped_by": event.dropped_by,
         }
     )
     return (row, *event.id, "host", event.host, *([None] * 16), event.observed_ms, host_fields, intermediate)

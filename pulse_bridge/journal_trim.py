@@ -4,6 +4,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from pulse_bridge.event import DropReason
+
 BATCH_ROWS: Final = 256
 """So many rows a call: one delete of many rows holds the lock, and the event loop, for seconds."""
 
@@ -45,7 +47,7 @@ class Trimmer:
         self.behind = False
         """The last call deleted a full batch: there may be more to delete."""
 
-    def trim(self, wall_s: float, sent_row: int) -> dict[str, int]:
+    def trim(self, wall_s: float, sent_row: int) -> dict[DropReason, int]:
         """Delete at most one batch for age and one for size.
 
         Args:
@@ -56,9 +58,9 @@ class Trimmer:
             Reason to number of events that were deleted unsent.
         """
         self.behind = False
-        dropped = {"too old": self._trim_old(wall_s, sent_row)}
+        dropped: dict[DropReason, int] = {"too_old": self._trim_old(wall_s, sent_row)}
         if self._used_bytes() > self._limits.max_bytes:
-            dropped["no space"] = self._trim_large(sent_row)
+            dropped["no_space"] = self._trim_large(sent_row)
         return {reason: count for reason, count in dropped.items() if count}
 
     def _trim_old(self, wall_s: float, sent_row: int) -> int:

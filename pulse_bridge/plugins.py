@@ -18,6 +18,7 @@ class PluginGroup:
 
 BUSES: Final = PluginGroup("pulse_bridge.buses", "bus")
 SUBSCRIBERS: Final = PluginGroup("pulse_bridge.subscribers", "subscriber")
+COMMANDS: Final = PluginGroup("pulse_bridge.commands", "command")
 
 # What a plugin of ours needs beyond the plain installation.
 _EXTRAS: Final = {"alerts": "alerts", "web": "web", "prometheus": "prometheus"}

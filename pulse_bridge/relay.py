@@ -34,6 +34,7 @@ class _Flight(NamedTuple):
 
     result: "asyncio.Future[Sequence[Rejection]]"
     last: EventId
+    events: int
 
 
 class JournalRelay:
@@ -64,6 +65,8 @@ class JournalRelay:
         self.name = name
         self.identity = identity
         self.progress = Progress(shown)
+        self.published = 0
+        """Events that the destination took in their turn."""
         self._journal = journal
         self._bus = bus
         self._presence = presence
@@ -202,7 +205,7 @@ class JournalRelay:
 
     def _send(self, publisher: Publisher, events: Sequence[Event]) -> None:
         result = asyncio.ensure_future(publisher.publish(events))
-        self._in_flight.append(_Flight(result, events[-1].id))
+        self._in_flight.append(_Flight(result, events[-1].id, len(events)))
         result.add_done_callback(partial(self._landed, self._failure))
 
     def _landed(
@@ -218,7 +221,9 @@ class JournalRelay:
             flight = self._in_flight.popleft()
             if flight.result.cancelled() or flight.result.exception():
                 return
-            self._reject(flight.result.result())
+            rejections = flight.result.result()
+            self._reject(rejections)
+            self.published += flight.events - len(rejections)
             self._journal.ack(self.identity, flight.last)
         self._pump()
 

@@ -19,12 +19,14 @@ from pulse_bridge.bus_url import BusUrl, hide_secret
 from pulse_bridge.clock import Instant, read_clocks
 from pulse_bridge.config import SidecarSettings
 from pulse_bridge.errors import ConfigError, PulseBridgeError
-from pulse_bridge.event import UNNUMBERED, HostEvent
+from pulse_bridge.event import DROP_REASONS, UNNUMBERED, EventId, HostEvent
 from pulse_bridge.jobs import Jobs, News
 from pulse_bridge.journal import Journal
 from pulse_bridge.jsonl import DeadLetters
 from pulse_bridge.reconnect import Backoff
 from pulse_bridge.relay import JournalRelay, first_of
+from pulse_bridge.subscribe import catch_up, run_subscriptions
+from pulse_bridge.subscription import Subscription
 from pulse_bridge.watch import Sighting, Watcher
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ class Sidecar:
         settings: Validated.
         destinations: From `open_destinations(settings.to)`.
         journal: Open for this sidecar alone.
+        subscriptions: On this journal; their failures are their own, but for a mistake at their start.
         clock: Gives both clocks.
     """
 
@@ -93,10 +96,13 @@ class Sidecar:
         destinations: Sequence[Destination],
         journal: Journal,
         *,
+        subscriptions: Sequence[Subscription] = (),
         clock: Callable[[], Instant] = read_clocks,
     ) -> None:
         self._settings = settings
         self._journal = journal
+        self._subscriptions = subscriptions
+        self._subscribers_stop = asyncio.Event()
         self._clock = clock
         self._owner = secrets.token_hex(6)
         self._timer: asyncio.TimerHandle | None = None
@@ -137,13 +143,14 @@ class Sidecar:
             Whether every destination has everything. After `stop` what is unsent is in the journal: no failure.
 
         Raises:
-            ConfigError: A destination needs a person.
+            ConfigError: A destination or a subscriber needs a person.
         """
         self._fault = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
                 relays = [group.create_task(relay.run()) for relay in self._relays]
                 upkeep = group.create_task(self._journal.maintain())
+                subscribing = group.create_task(run_subscriptions(self._subscriptions, self._subscribers_stop))
                 sources = [
                     group.create_task(self._watcher.run()),
                     group.create_task(self._begin()),
@@ -157,8 +164,10 @@ class Sidecar:
                 self._cancel_timers()
                 # After the last event of every source, so that it is the last word and the flush has an end.
                 self._journal.append([self._host_event(stopping=True)])
+                leaving = group.create_task(self._let_subscribers_go(subscribing))
                 everything_sent = await self._flush(stopped=stop.is_set())
                 await self._say_goodbye(relays)
+                await leaving
                 upkeep.cancel()
         except ExceptionGroup as errors:
             # What a person must put right is one sentence, whichever task found it.
@@ -248,6 +257,7 @@ class Sidecar:
             await asyncio.sleep(self._settings.host_event_s)
 
     def _host_event(self, *, stopping: bool) -> HostEvent:
+        dropped = self._journal.health.dropped
         return HostEvent(
             id=UNNUMBERED,
             host=self._settings.host,
@@ -256,9 +266,12 @@ class Sidecar:
             stopping=stopping,
             jobs=self._jobs.count_states(),
             malformed=self._watcher.malformed,
-            dropped=sum(self._journal.health.dropped.values()),
+            dropped=sum(dropped.values()),
             lag={relay.name: relay.lag for relay in self._relays},
             observed_ms=int(self._clock().wall_s * 1000),
+            published=sum(relay.published for relay in self._relays),
+            reconnects=sum(relay.progress.reconnects for relay in self._relays),
+            dropped_by={reason: dropped.get(reason, 0) for reason in DROP_REASONS},
         )
 
     async def _until_end(self, stop: asyncio.Event) -> None:
@@ -293,6 +306,12 @@ class Sidecar:
                 extra={"destination": tasks[task].name, "events": tasks[task].lag},
             )
         return not late
+
+    async def _let_subscribers_go(self, subscribing: asyncio.Task[None]) -> None:
+        """Let subscribers see the last word, and end them before the journal closes."""
+        await catch_up(self._subscriptions, EventId(self._journal.producer, self._journal.last_row))
+        self._subscribers_stop.set()
+        await asyncio.wait({subscribing})
 
     async def _say_goodbye(self, relays: Sequence[asyncio.Task[None]]) -> None:
         for relay in self._relays:

@@ -7,10 +7,10 @@ A subscriber is one class and one entry point in the group `pulse_bridge.subscri
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pulse_bridge.bus import Batch
 from pulse_bridge.bus_url import hide_secret, is_secret
@@ -29,8 +29,14 @@ class Subscriber(Protocol):
     """Acts on events. Inherit it: only `on_batch` must be written.
 
     All verbs are called one after the other, never two at once, and none may block the event loop: what blocks
-    belongs into `asyncio.to_thread`. One that raises, or takes longer than the time limit, is called again with
-    the same arguments after a while; what it cannot take after that is kept as a dead letter and passed over.
+    belongs into `asyncio.to_thread`. Nothing isolates from one that does: it holds up every other subscriber, and
+    inside `run --with` the sidecar itself, which must not miss a state. What may block without knowing it runs as
+    `pulse-bridge subscribe`, a process of its own.
+
+    A verb that raises, or takes longer than the time limit of 30 s, is called again with the same arguments, five
+    times in all; meanwhile there are no ticks. `on_batch` is then given the events one by one, each in a batch of
+    its own; those that fail again are kept as dead letters and passed over. `on_disconnect` and `on_commit` are
+    called once. A failure of one subscriber never ends another.
     """
 
     durable: ClassVar[bool] = True
@@ -43,36 +49,44 @@ class Subscriber(Protocol):
         """Hold what lives as long as the process: a server, a client.
 
         Raises:
-            ConfigError: On entering; a person must act.
+            ConfigError: On entering; a person must act: it ends the program. Anything else is tried again, and
+                in the end loses this subscriber alone.
         """
         return nullcontext()
 
-    async def on_connect(self, saved: Mapping[str, str], at: Instant) -> None:
+    async def on_connect(self, saved: Mapping[str, str], at: Instant) -> None:  # noqa: ARG002 - the port's signature
         """Begin anew from what the last commit stored: another replica may have been at work since.
 
         Called at each connection, before its first batch. Silence is counted from here.
         """
+        return  # without a body, a type checker takes a protocol's verb for one that must be written
 
-    async def on_disconnect(self, reason: str) -> None:
+    async def on_disconnect(self, reason: str) -> None:  # noqa: ARG002 - the port's signature
         """Note that nothing is known of the present until the next `on_connect`. Nothing is called meanwhile.
 
         Args:
             reason: In words, without a secret.
         """
+        return
 
     async def on_batch(self, batch: Batch, at: Instant) -> Changes:
         """Take events in; what is given back is stored with the cursor, atomically.
 
-        Safe to repeat: after a crash the events behind the last commit come again.
+        Safe to repeat: after a crash the events behind the last commit come again. A snapshot tells of the jobs
+        and hosts in it, and nothing of others: it may come in parts.
         """
         ...
 
     async def on_tick(self, at: Instant) -> Changes:  # noqa: ARG002 - the port's signature
-        """Notice what only the clock tells: silence is information, too. What is given back is stored."""
+        """Notice what only the clock tells: silence is information, too. What is given back is stored.
+
+        May come before the first batch of a connection: a bus that has nothing new gives none.
+        """
         return NOTHING
 
     async def on_commit(self) -> None:
         """Do what may be done only once: all that was given back so far is stored now."""
+        return
 
 
 class SubscriberOptions(BaseModel):
@@ -84,7 +98,7 @@ class SubscriberOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str | None = None
+    name: Annotated[str, Field(min_length=1)] | None = None
 
 
 OptionsT = TypeVar("OptionsT", bound=SubscriberOptions)
@@ -122,6 +136,11 @@ class SubscriberUrl:
         for option, value in pairs:
             options.setdefault(option, []).append(value)
         return cls(name, options)
+
+    @property
+    def group(self) -> str:
+        """The name under which its cursor and state are kept: `?name=`, or the plugin's."""
+        return next(iter(self.options.get("name", ())), "") or self.name
 
     def parse_options(self, model: type[OptionsT]) -> OptionsT:
         """Validate the options with a subscriber's model; a field that is a tuple or list takes an option again.

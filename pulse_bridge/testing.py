@@ -5,17 +5,22 @@
         def bus(self): ...
         async def received(self, bus): ...
 
-Each test is a sentence of the port's promise in `bus.py`.
+Each test is a sentence of a port's promise, in `bus.py` or `subscriber.py`.
 """
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, ClassVar, Final, cast
+from unittest import SkipTest
 
 from pulse_bridge.bus import Batch, Bus, Consumer, Presence, Query
-from pulse_bridge.event import Event, EventId, HostEvent, JobEvent
+from pulse_bridge.clock import Instant
+from pulse_bridge.event import KINDS, STATES, Event, EventId, HostEvent, JobEvent, Status
+from pulse_bridge.subscriber import Subscriber
 
 SAMPLE_MS = 1_790_000_000_123
 
@@ -60,6 +65,9 @@ def make_host_event(seq: int = 1, **changes: Any) -> HostEvent:  # noqa: ANN401 
         dropped=0,
         lag={"redis": 3},
         observed_ms=SAMPLE_MS + seq,
+        published=40,
+        reconnects=2,
+        dropped_by={"journal_full": 0},
     )
     return event._replace(**changes)
 
@@ -297,3 +305,200 @@ async def _next_events(batches: AsyncIterator[Batch], *, snapshot: bool) -> list
             assert batch.snapshot is snapshot
             if batch.events or snapshot:
                 return list(batch.events)
+
+
+HOSTILE_NAMES: Final = (
+    "a/+/#/.. {x} *",
+    "ж" * 200,
+    "$SYS/\u200b",
+    '"quoted"\n\ttab \x01',
+    "{{ event.job }} %s %(x)s {0} ${HOME}",
+    "<script>alert(1)</script>&amp;",
+    " ",
+)
+
+
+class SubscriberContract:
+    """What the runtime asks of every subscriber. A test class inherits it and gives a `subscriber` fixture."""
+
+    async def test_an_empty_snapshot_is_no_mistake(self, subscriber: Subscriber) -> None:
+        """The first start on a bus that is new."""
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.take([], snapshot=True)
+            await play.tick()
+
+    async def test_a_snapshot_is_followed_by_what_comes(self, subscriber: Subscriber) -> None:
+        """The ordinary course of things."""
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.take(
+                [make_job_event(1, job="a"), make_job_event(2, job="b"), make_host_event(3)], snapshot=True
+            )
+            for seq in range(4, 24):
+                await play.take([make_job_event(seq, job="ab"[seq % 2], epoch=1.5 + seq / 100)])
+                await play.tick()
+
+    async def test_every_kind_and_state_is_taken_in_any_order(self, subscriber: Subscriber) -> None:
+        """A subscriber that starts late, or a bus that lost something, may show any."""
+        events: list[Event] = []
+        for kind in KINDS:
+            for state in STATES if kind != "host" else ():
+                status: Status = "error" if state in {"stale", "gone"} else cast("Status", state)
+                events.append(make_job_event(len(events) + 1, kind=kind, state=state, status=status))
+        events += [
+            make_host_event(len(events) + 1),
+            make_host_event(len(events) + 2, stopping=True, jobs={}, lag={}),
+        ]
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.take([], snapshot=True)
+            for event in (*events, *reversed(events)):
+                await play.take([event])
+                await play.tick()
+
+    async def test_hostile_names_and_texts_are_texts(self, subscriber: Subscriber) -> None:
+        """Names are what users write, and syntax nowhere."""
+        events: list[Event] = []
+        for name in HOSTILE_NAMES:
+            seq = len(events) + 1
+            labels = {"profile": name, "dataset": name}
+            events.append(make_job_event(seq, job=name, host=name.replace("/", "_"), message=name, labels=labels))
+            events.append(make_host_event(seq + 1, host=name.replace("/", "_")))
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.take([], snapshot=True)
+            await play.take(events)
+            failed = [
+                event._replace(id=EventId("contract", 100 + index), state="error", status="error")
+                for index, event in enumerate(events)
+                if isinstance(event, JobEvent)
+            ]
+            await play.take(failed)
+            await play.tick()
+
+    async def test_an_absent_number_and_one_out_of_all_measure_are_numbers(self, subscriber: Subscriber) -> None:
+        """Absent is not zero, and nothing is divided by what is zero."""
+        absent: dict[str, Any] = {
+            "loss": None,
+            "eta_s": None,
+            "step": None,
+            "total_steps": None,
+            "learning_rate": None,
+            "labels": {},
+        }
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.take([make_job_event(1, **absent)], snapshot=True)
+            await play.take([make_job_event(2, **absent, diverged=True), make_job_event(3)])
+            await play.take([make_job_event(4, epoch=0, total_epochs=0, progress=0, loss=0, eta_s=0, timestamp=0)])
+            await play.take(
+                [make_job_event(5, epoch=1e300, total_epochs=-1, loss=-1e300, eta_s=1e300, step=2**62)]
+            )
+            await play.tick()
+
+    async def test_what_comes_again_changes_nothing(self, subscriber: Subscriber) -> None:
+        """After a crash everything behind the last commit comes again."""
+        events = [make_job_event(1, job="a"), make_job_event(2, job="b", state="error", status="error")]
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.take([make_job_event(9, job="c", id=EventId("other", 9))], snapshot=True)
+            await play.take(events)
+            saved = dict(play.saved)
+            await play.take(events)
+            assert play.saved == saved
+
+    async def test_it_goes_on_from_what_it_gave_back(self, subscriber: Subscriber) -> None:
+        """What is stored is all that it knows at a connection: another replica may have been at work since."""
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.take([make_job_event(1)], snapshot=True)
+            await play.take([make_job_event(2, state="error", status="error")])
+            await play.lose()
+            await play.connect()
+            await play.take([make_job_event(3)])
+            await play.tick()
+            await play.lose()
+            await play.connect()
+            await play.take([make_job_event(3), make_host_event(4)], snapshot=True, lost=7)
+            await play.tick()
+            play.saved.clear()  # a bus that lost it all
+            await play.lose()
+            await play.connect()
+            await play.take([make_job_event(3)], snapshot=True)
+
+    async def test_ticks_need_no_events(self, subscriber: Subscriber) -> None:
+        """Time passes on a bus that has nothing, too: an hour of it, and a moment before the first batch."""
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.tick()
+            await play.take([make_job_event(1), make_host_event(2)], snapshot=True)
+            for _ in range(60):
+                await play.tick(after_s=60)
+
+    async def test_no_verb_blocks_the_event_loop(self, subscriber: Subscriber) -> None:
+        """Whoever blocks it holds up every other subscriber, and inside `run --with` the sidecar itself.
+
+        Found by the calls that can block, whose time is not taken; skipped where `blockbuster` is not installed.
+        The way into the lifespan is left out: to start a thread is to wait for it.
+        """
+        if find_spec("blockbuster") is None:
+            raise SkipTest("blockbuster is not installed")
+        # By name, because whoever inherits this need not have it.
+        blockbuster = import_module("blockbuster")
+        async with _playing(subscriber) as play:
+            with blockbuster.blockbuster_ctx():
+                await play.connect()
+                await play.take([make_job_event(1), make_host_event(2)], snapshot=True)
+                await play.take([make_job_event(3, kind="stale", state="stale", status="error")])
+                await play.take([make_job_event(4, kind="recovered")])
+                await play.tick(after_s=60)
+                await play.take([make_job_event(5, state="done", status="done")])
+                await play.lose()
+
+
+class _Play:
+    """Calls a subscriber as the runtime does, and keeps what it would store.
+
+    Args:
+        saved: What is stored.
+    """
+
+    def __init__(self, subscriber: Subscriber) -> None:
+        self.saved: dict[str, str] = {}
+        self._subscriber = subscriber
+        self._at = Instant(1000.0, SAMPLE_MS / 1000)
+
+    async def connect(self) -> None:
+        """Begin a connection."""
+        await self._subscriber.on_connect(dict(self.saved), self._at)
+
+    async def lose(self) -> None:
+        """Lose the connection."""
+        await self._subscriber.on_disconnect("the connection was closed")
+
+    async def take(self, events: Sequence[Event], *, snapshot: bool = False, lost: int = 0) -> None:
+        """Give a batch and store what comes back."""
+        await self._store(await self._subscriber.on_batch(Batch(events, snapshot, lost), self._at))
+
+    async def tick(self, after_s: float = 1.0) -> None:
+        """Let time pass, and call its tick."""
+        self._at = Instant(self._at.now_s + after_s, self._at.wall_s + after_s)
+        await self._store(await self._subscriber.on_tick(self._at))
+
+    async def _store(self, changes: object) -> None:
+        assert isinstance(changes, Mapping)
+        for name, value in changes.items():
+            assert isinstance(name, str)
+            assert value is None or isinstance(value, str)
+            if value is None:
+                self.saved.pop(name, None)
+            else:
+                self.saved[name] = value
+        await self._subscriber.on_commit()
+
+
+@asynccontextmanager
+async def _playing(subscriber: Subscriber) -> AsyncIterator[_Play]:
+    async with subscriber.lifespan():
+        yield _Play(subscriber)

@@ -11,12 +11,15 @@ import click
 
 from pulse_bridge import __version__
 from pulse_bridge.cli.output import say
-from pulse_bridge.errors import ConfigError, PulseBridgeError
+from pulse_bridge.errors import ConfigError, PluginError, PulseBridgeError
 from pulse_bridge.log import set_up_logging
+from pulse_bridge.plugins import COMMANDS as COMMAND_PLUGINS
+from pulse_bridge.plugins import installed, load_plugin
 
 COMMANDS: Final = {
     "demo": "Train a small model and watch it: nothing to set up.",
     "run": "Watch status files and publish what is news.",
+    "subscribe": "Run subscribers on a bus.",
     "watch": "Show every job as it is now.",
     "replay": "Print what was.",
     "relay": "Pass everything on from one bus to another.",
@@ -24,6 +27,11 @@ COMMANDS: Final = {
     "plugins": "List what is installed.",
 }
 """Name to summary, so that `--help` imports none of them. Each is `pulse_bridge.cli.NAME`."""
+
+PLUGIN_COMMANDS: Final = {
+    "alerts": "Try the targets of alerts, and list incidents.",
+}
+"""The same for those of our adapters, which announce them by entry points as a third party would."""
 
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
@@ -33,18 +41,22 @@ class _Commands(click.Group):
     """Imports a command when it is called, and takes a reader's closed pipe for an end like any other."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
+        return [*COMMANDS, *_plugin_commands()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if cmd_name not in COMMANDS:
+        if cmd_name in COMMANDS:
+            command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        elif cmd_name in _plugin_commands():
+            command = load_plugin(COMMAND_PLUGINS, cmd_name, shown=f"pulse-bridge {cmd_name}")
+        else:
             return None
-        command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)  # noqa: S101 - for mypy
+        if not isinstance(command, click.Command):
+            raise PluginError(f"the plugin {cmd_name!r} is no command but a {type(command).__name__}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items(), *_plugin_commands().items()])
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - whatever the command gives
         # Here, because click itself would make it exit code 1.
@@ -55,6 +67,13 @@ class _Commands(click.Group):
             _forget_output()
             return None
         return result
+
+
+def _plugin_commands() -> dict[str, str]:
+    """Give the commands of plugins with a summary each; a third party's says whose it is."""
+    found = {point.name: point.dist.name if point.dist else "a plugin" for point in installed(COMMAND_PLUGINS)}
+    others = {name: f"Comes with {origin}." for name, origin in found.items() if name not in COMMANDS}
+    return {**others, **PLUGIN_COMMANDS}
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -11,7 +11,7 @@ from pulse_bridge.cli.lines import format_event
 from pulse_bridge.cli.output import is_reader_gone, say, write_json
 from pulse_bridge.clock import read_clocks
 from pulse_bridge.errors import BusUnavailableError
-from pulse_bridge.event import Event, HostEvent
+from pulse_bridge.event import UNNUMBERED, Event, HostEvent, JobEvent
 from pulse_bridge.fleet import Fleet
 from pulse_bridge.reconnect import Backoff, Progress, keep_connected
 
@@ -51,7 +51,9 @@ class LineView:
         """Print what is new."""
         at = read_clocks()
         for event in batch.events:
-            if self._fleet.apply(event, at) and (self._all or _is_news(event, batch)):
+            known = self._fleet.jobs.get((event.host, event.job)) if isinstance(event, JobEvent) else None
+            is_new = self._fleet.apply(event, at, snapshot=batch.snapshot)
+            if is_new and (self._all or _is_news(event, known, batch)):
                 if self._as_json:
                     write_json(event)
                 else:
@@ -68,10 +70,23 @@ class LineView:
             await asyncio.sleep(READER_CHECK_S)
 
 
-def _is_news(event: Event, batch: Batch) -> bool:
+def _is_news(event: Event, known: JobEvent | None, batch: Batch) -> bool:
+    """Say whether an event tells a person something.
+
+    Args:
+        known: What was known of the job before. With a new connection comes a snapshot again, mostly heartbeats:
+            they are news only of a job that changed meanwhile, unseen.
+    """
     if isinstance(event, HostEvent):
         return event.stopping
-    return batch.snapshot or event.kind != "heartbeat"
+    if event.kind != "heartbeat":
+        return True
+    return batch.snapshot and (known is None or _what_is_so(event) != _what_is_so(known))
+
+
+def _what_is_so(event: JobEvent) -> JobEvent:
+    """Leave out what differs between two events of a job that did not change."""
+    return event._replace(id=UNNUMBERED, kind="change", observed_ms=0, eta_s=None)
 
 
 class _Waiting(Progress):
@@ -106,6 +121,8 @@ async def follow(bus: Bus, view: View) -> None:
     async def session(consumer: Consumer) -> None:
         async for batch in consumer.batches():
             progress.made()
+            if batch.lost:
+                view.note(f"{batch.lost} events are lost: the bus gave them up before they were read")
             view.take(batch)
 
     await keep_connected(lambda: bus.consumer(None), session, progress, Backoff(max_s=RETRY_MAX_S))

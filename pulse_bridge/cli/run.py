@@ -2,14 +2,18 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pulse_bridge.cli.options import config_option, given
+from pulse_bridge.cli.options import config_option, given, journal_url
 
 if TYPE_CHECKING:
     from pulse_bridge.config import SidecarSettings
+    from pulse_bridge.subscription import Subscription
+
+SUBSCRIBERS_STOP_S: Final = 2.5
+"""How long a verb at hand may go on; the way to the last event came before, and a stop takes 5 s at most."""
 
 
 @click.command(short_help="Watch status files and publish what is news.")
@@ -20,6 +24,13 @@ if TYPE_CHECKING:
     metavar="URL",
     envvar="PULSE_BRIDGE_TO",
     help="Publish here: redis://HOST, mqtt://HOST; repeatable.",
+)
+@click.option(
+    "--with",
+    multiple=True,
+    metavar="SUBSCRIBER",
+    envvar="PULSE_BRIDGE_WITH",
+    help="Run this subscriber inside: NAME, or NAME?option=value; repeatable.",
 )
 @click.option(
     "--host", envvar="PULSE_BRIDGE_HOST", help="Publish under this host name.  [default: this machine's]"
@@ -83,6 +94,21 @@ async def _run(settings: "SidecarSettings") -> bool:
         from pulse_bridge.sidecar import Sidecar, open_destinations  # noqa: PLC0415
 
         destinations = open_destinations(settings.to)
+        subscriptions = _open_subscriptions(settings)
         limits = Limits(settings.journal_max_bytes, settings.journal_max_age_s)
         with open_journal(settings.journal_path, limits=limits) as journal:
-            return await Sidecar(settings, destinations, journal).run(stop)
+            return await Sidecar(settings, destinations, journal, subscriptions=subscriptions).run(stop)
+
+
+def _open_subscriptions(settings: "SidecarSettings") -> "list[Subscription]":
+    from pulse_bridge.bus import open_bus  # noqa: PLC0415
+    from pulse_bridge.subscribe import open_subscriptions  # noqa: PLC0415
+
+    url = journal_url(settings.journal_path)
+    return open_subscriptions(
+        settings.subscribers,
+        open_bus(url),
+        shown=url,
+        dead_letters=settings.journal_path.with_name(f"{settings.journal_path.stem}.dead.jsonl"),
+        stop_s=SUBSCRIBERS_STOP_S,
+    )

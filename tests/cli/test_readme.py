@@ -12,7 +12,7 @@ from pulse_bridge import __version__
 from pulse_bridge.bus import open_bus
 from pulse_bridge.bus_url import BusOptions
 from pulse_bridge.cli import COMMANDS, cli
-from pulse_bridge.config import SidecarSettings
+from pulse_bridge.config import SidecarSettings, setting_names
 from pulse_bridge.event import KINDS, STATES, to_fields
 from pulse_bridge.pulse import parse
 from pulse_bridge.testing import make_host_event, make_job_event
@@ -44,7 +44,7 @@ def test_every_setting_has_a_row_with_its_flag_its_variable_and_its_default() ->
         row[0].strip("`"): row for row in (line.strip("| ").split(" | ") for line in README.splitlines()) if row
     }
     options = {parameter.name: parameter for parameter in command_named("run").params}
-    for name, field in SidecarSettings.model_fields.items():
+    for name, field in zip(setting_names(), SidecarSettings.model_fields.values(), strict=True):
         assert name in rows, name
         row = README[README.index(f"| `{name}` |") :].splitlines()[0]
         _, _, flag, variable, default, _, _ = (cell.strip() for cell in row.split("|"))

@@ -1,6 +1,7 @@
 """The layout that the design promises, read from the files themselves."""
 
 import ast
+import itertools
 import subprocess
 import sys
 import tomllib
@@ -94,7 +95,9 @@ def test_every_entry_point_is_installed_and_loads() -> None:
 def test_every_dependency_of_a_package_is_declared() -> None:
     declared = {
         requirement.split(";")[0].split(">")[0].split("[")[0].strip().replace("-", "_")
-        for requirement in PROJECT["project"]["dependencies"]
+        for requirement in itertools.chain(
+            PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()
+        )
     }
     imported = {
         "paho_mqtt" if name == "paho" else name for name in outside_imports(ADAPTERS) | outside_imports(CORE)

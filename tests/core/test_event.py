@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import pytest
@@ -69,6 +70,9 @@ host_events = st.builds(
     dropped=integers,
     lag=st.dictionaries(names, integers, max_size=4),
     observed_ms=instants_ms,
+    published=integers,
+    reconnects=integers,
+    dropped_by=st.dictionaries(names, integers, max_size=4),
 )
 
 
@@ -84,7 +88,7 @@ def typed(event: JobEvent | HostEvent) -> str:
 @given(job_events | host_events)
 @example(make_job_event(1, message="NaN", job="1", labels={"": "", "a": "NaN", "label_": "1"}))
 @example(make_job_event(1, epoch=1e308, total_epochs=-0.0, loss=5e-324, learning_rate=1e-07))
-@example(make_host_event(1, lag={"lag_": 1, "redis": 0}))
+@example(make_host_event(1, lag={"lag_": 1, "redis": 0}, dropped_by={"dropped_": 1, "": 2, "lag_x": 3}))
 def test_each_text_form_gives_the_same_event_back(event: JobEvent | HostEvent) -> None:
     assert typed(from_json(to_json(event))) == typed(event)
     assert typed(from_json(to_json(event).encode())) == typed(event)
@@ -112,7 +116,8 @@ def test_the_json_form_is_as_documented() -> None:
     assert to_json(make_host_event(1)) == (
         '{"id":"contract-1","kind":"host","host":"node1","owner":"owner1","version":"0.1.0",'
         '"observed_at":"2026-09-21T14:13:20.124Z","stopping":false,"jobs_idle":0,"jobs_running":2,"jobs_stale":0,'
-        '"jobs_done":1,"jobs_error":0,"jobs_gone":0,"malformed":1,"dropped":0,"lag_redis":3}'
+        '"jobs_done":1,"jobs_error":0,"jobs_gone":0,"malformed":1,"dropped":0,"published":40,"reconnects":2,'
+        '"dropped_journal_full":0,"lag_redis":3}'
     )
 
 
@@ -141,7 +146,16 @@ def test_unknown_fields_are_ignored() -> None:
 
 
 REQUIRED_OF_A_JOB = set(to_fields(make_job_event(1))) - ABSENT.keys() - {"label_profile"}
-REQUIRED_OF_A_HOST = set(to_fields(make_host_event(1))) - {"lag_redis"}
+ADDED_TO_A_HOST = {"published", "reconnects", "dropped_journal_full"}
+REQUIRED_OF_A_HOST = set(to_fields(make_host_event(1))) - {"lag_redis"} - ADDED_TO_A_HOST
+
+
+@pytest.mark.parametrize("form", [to_fields, to_text_fields])
+def test_a_host_event_of_an_older_sidecar_has_none_of_what_it_does_not_tell(
+    form: Callable[[HostEvent], Mapping[str, object]],
+) -> None:
+    fields = {name: value for name, value in form(make_host_event(1)).items() if name not in ADDED_TO_A_HOST}
+    assert from_fields(fields) == make_host_event(1, published=0, reconnects=0, dropped_by={})
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED_OF_A_JOB))

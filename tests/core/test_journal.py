@@ -207,6 +207,19 @@ def test_what_is_no_journal_is_refused_in_one_sentence(tmp_path: Path, sort: str
         assert path.read_text().startswith("my thesis"), "it is left as it was"
 
 
+def test_a_host_event_of_an_older_sidecar_is_read_with_none_of_what_it_does_not_tell(path: Path) -> None:
+    with started(path) as journal:
+        journal.append([make_host_event()])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE events SET host_fields ="
+            " json_remove(host_fields, '$.published', '$.reconnects', '$.dropped_by')"
+        )
+    with started(path) as journal:
+        (found,) = journal.read(0, 1).events
+    assert found == make_host_event(published=0, reconnects=0, dropped_by={})._replace(id=found.id)
+
+
 # Heartbeats
 
 
@@ -480,7 +493,7 @@ def test_memory_is_bounded_and_only_what_nobody_has_counts_as_dropped(
             if sent:
                 journal.ack("redis://x", EventId(journal.producer, journal.last_row))
         assert len(journal._unstored.entries) == 10
-        assert journal.health.dropped == ({} if sent else {"journal full": 15})
+        assert journal.health.dropped == ({} if sent else {"journal_full": 15})
         journal._connection = connection
     assert stored_rows(path) == list(range(16, 26))
 

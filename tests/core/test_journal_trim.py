@@ -67,7 +67,7 @@ def test_what_is_too_old_and_unsent_is_counted_with_its_reason(tmp_path: Path) -
         journal.ack("redis://x", EventId(journal.producer, 1))
         journal.tend(NOW_S)
         assert rows_of(journal) == [4, 5]
-        assert journal.health.dropped == {"too old": 2}
+        assert journal.health.dropped == {"too_old": 2}
 
 
 def test_without_a_destination_old_events_are_history_and_no_loss(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_slowest_destination_decides_what_is_sent(tmp_path: Path) -> None:
         journal.ack("mqtt://y", EventId(journal.producer, 1))
         append(journal)
         journal.tend(NOW_S)
-        assert journal.health.dropped == {"too old": 3}
+        assert journal.health.dropped == {"too_old": 3}
 
 
 def test_one_call_takes_one_small_batch(tmp_path: Path) -> None:
@@ -156,10 +156,10 @@ def test_for_size_intermediate_changes_go_before_transitions_and_all_are_counted
         append(journal, job="b")
         trim_for_size(journal)
         assert rows_of(journal) == [1, 4, 5, 7, 8], "of each stretch its first stays"
-        assert journal.health.dropped == {"no space": 3}
+        assert journal.health.dropped == {"no_space": 3}
         trim_for_size(journal)
         assert rows_of(journal) == [8], "nothing else is left to go"
-        assert journal.health.dropped == {"no space": 7}
+        assert journal.health.dropped == {"no_space": 7}
 
 
 def test_for_size_one_call_takes_one_small_batch(tmp_path: Path) -> None:
@@ -180,11 +180,11 @@ def test_a_real_limit_keeps_the_file_s_pages_in_bounds(tmp_path: Path) -> None:
                 journal.tend(NOW_S)
             most = max(most, journal._trimmer._used_bytes())
         assert most <= limit
-        assert 0 < journal.health.dropped["no space"] < 6000
+        assert 0 < journal.health.dropped["no_space"] < 6000
         (newest,) = journal.newest(journal.last_row)
         assert isinstance(newest, JobEvent)
         assert newest.id.seq == 6000
-        assert journal.lag("redis://x") + journal.health.dropped["no space"] == 6000
+        assert journal.lag("redis://x") + journal.health.dropped["no_space"] == 6000
 
 
 def test_a_trim_that_fails_half_way_is_undone_and_leaves_the_journal_at_work(tmp_path: Path) -> None:

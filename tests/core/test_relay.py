@@ -353,6 +353,24 @@ async def test_what_a_bus_can_never_take_is_handed_over_and_the_rest_goes_on(jou
     assert letters.rejected == [("scripted", Rejection(event, "too large"))]
     assert seqs(bus.stored) == [2]
     assert relay.lag == 0
+    assert relay.published == 1, "what was refused is not published"
+
+
+async def test_what_is_published_is_what_was_answered_and_not_what_is_given_as_a_reminder(
+    journal: Journal,
+) -> None:
+    bus = ScriptedBus(holds=True)
+    relay = make_relay(journal, bus)
+    async with running(relay):
+        write(journal, 2)
+        bus.latest.answer()
+        await wait_until(lambda: relay.lag == 1, "the first answer counts")
+        assert relay.published == 1, "the second is on its way"
+        bus.holds = False
+        bus.latest.lose(LOST)
+        await wait_until(lambda: len(bus.publishers) == 2, "it connects again")
+        await relay.drain()
+    assert relay.published == 2
 
 
 @pytest.mark.parametrize("where", ["connect", "publish", "wait_lost"])

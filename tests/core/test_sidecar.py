@@ -89,6 +89,25 @@ async def test_the_last_word_of_a_clean_stop_is_the_host_s_stopping(journal: Jou
     assert journal.read(journal.last_row - 1, 1).events == [last]
 
 
+async def test_the_host_event_tells_what_was_published_lost_and_given_up(journal: Journal, folder: Path) -> None:
+    up, down = ScriptedBus(), ScriptedBus()
+    down.connect_errors = [BusUnavailableError("not yet") for _ in range(3)]
+    journal.health.drop("journal_full", 5)
+    async with running(make_sidecar(journal, folder, up, down, host_event_s=0.01)):
+        for count in (2, 3):
+            write_running_status(status_file(folder), count / 2, 3.0, 0.5)
+
+        def told() -> bool:
+            last = up.stored[-1] if up.stored else None
+            return isinstance(last, HostEvent) and last.reconnects == 3 and last.published > 4
+
+        await wait_until(told, "the host event has it")
+    last = up.stored[-1]
+    assert isinstance(last, HostEvent)
+    assert last.dropped == 5
+    assert last.dropped_by == {"journal_full": 5, "too_old": 0, "no_space": 0}
+
+
 async def test_a_stop_while_connecting_for_the_first_time_is_clean_and_soon(
     journal: Journal, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
