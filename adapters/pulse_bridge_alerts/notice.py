@@ -14,8 +14,8 @@ class Notice(NamedTuple):
     Args:
         incident: The incident's id: the same for its opening, its closing and every repetition.
         job: None where the host itself is meant.
-        since_ms: Unix milliseconds at which what is told began.
-        at_ms: Unix milliseconds at which this was found.
+        since_ms: Unix milliseconds at which the incident began, also on its closing.
+        at_ms: Unix milliseconds at which this was found: what is told is so from then on.
         detail: What happened, in words without a full stop, e.g. `no sign of life for 65 s`.
         event: The job's newest event in its JSON form, for last epoch, loss, message and labels; None for a host.
     """
@@ -37,8 +37,10 @@ class Message(NamedTuple):
     Args:
         id: Unique, and the same over restarts and replicas: a sink that sees it twice may drop the second.
         target: The target's name.
+        more: So many further notices are meant but not listed, to keep the message bounded.
     """
 
     id: str
     target: str
     notices: Sequence[Notice]
+    more: int = 0
