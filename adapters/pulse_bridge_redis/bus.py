@@ -1,13 +1,13 @@
 """Redis as a bus."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import NoReturn
 
 from pulse_bridge.bus import Consumer, Presence, Publisher, Query
 from pulse_bridge.bus_url import BusUrl
-from pulse_bridge.errors import BusError
 from pulse_bridge.event import Event
+from pulse_bridge_redis.consumer import open_consumer
+from pulse_bridge_redis.group import read_group
 from pulse_bridge_redis.history import read_history
 from pulse_bridge_redis.keys import Layout
 from pulse_bridge_redis.options import Target
@@ -18,7 +18,8 @@ class RedisBus:
     """One Redis or Valkey server, or one prefix on it.
 
     Args:
-        url: `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://` with TLS, or `redis+unix:///PATH`.
+        url: `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://` with TLS, `redis+unix:///PATH`,
+            `redis+sentinel://HOST/NAME`, or `redis+cluster://HOST`.
 
     Raises:
         ConfigError: Something in the URL is wrong. Nothing is connected yet.
@@ -30,32 +31,26 @@ class RedisBus:
         self._target = Target.of(url)
         self._layout = Layout(self._target.options.prefix, self._target.partitions)
         self._told: set[str] = set()
+        self._abandoned: dict[str, str] = {}
 
     def publisher(self, presence: Presence | None) -> AbstractAsyncContextManager[Publisher]:
         """Connect to publish; see the port."""
         return open_publisher(self._target, self._layout, presence, self._told)
 
-    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:  # noqa: ARG002 - none yet
-        """Refuse: following Redis live is not built."""
-        return _NoConsumer(str(self))
+    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:
+        """Connect to read live; see the port. Entering waits while another replica has the group."""
+        return open_consumer(self._target, self._layout, group, self._abandoned)
 
     def history(self, query: Query) -> AsyncIterator[Event]:
         """Yield past events in the order of the stream, on a connection of its own; see the port."""
         return read_history(self._target, self._layout, query)
+
+    async def saved(self, group: str) -> Mapping[str, str]:
+        """Give what a group's last commit stored, whoever holds it; see `pulse_bridge.saved`."""
+        return await read_group(self._target, self._layout, group)
 
     def __str__(self) -> str:
         return str(self._target.url)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
-
-
-class _NoConsumer(AbstractAsyncContextManager[Consumer]):
-    def __init__(self, shown: str) -> None:
-        self._shown = shown
-
-    async def __aenter__(self) -> NoReturn:
-        raise BusError(f"{self._shown} cannot be followed live by this version; its history can be read")
-
-    async def __aexit__(self, *_: object) -> None:
-        return None

@@ -160,7 +160,7 @@ _CODE_IN_TEXT: Final = re.compile(
 )
 _SENTENCES: Final = {
     "OOM": "has no memory left (OOM); raise its maxmemory, or let it evict",
-    "NOPERM": "gives this user too few rights (NOPERM); the ACL line in pulse_bridge_redis has them all",
+    "NOPERM": "gives this user too few rights (NOPERM); the ACL lines in pulse_bridge_redis name them all",
     "READONLY": "is a read-only replica (READONLY); name the primary",
     "LOADING": "is still loading its data (LOADING)",
     "NOAUTH": "refused the login; check the user name and the password",

@@ -9,8 +9,11 @@ from typing import Final
 
 from pulse_bridge.bus import Query
 from pulse_bridge.errors import EventFormatError
-from pulse_bridge.event import Event, from_fields
+from pulse_bridge.event import Event
+from pulse_bridge.event_text import from_text_fields
 from pulse_bridge_redis.channels import open_channels
+from pulse_bridge_redis.cursor import Entry, parse_entry_id
+from pulse_bridge_redis.entries import decode_fields
 from pulse_bridge_redis.keys import Layout
 from pulse_bridge_redis.options import Target
 from pulse_bridge_redis.presence import Ask
@@ -18,8 +21,6 @@ from pulse_bridge_redis.presence import Ask
 logger = logging.getLogger(__name__)
 
 PAGE_ENTRIES: Final = 1000
-
-_Entry = tuple[bytes, Sequence[bytes]]
 
 
 async def read_history(target: Target, layout: Layout, query: Query) -> AsyncIterator[Event]:
@@ -37,7 +38,7 @@ async def read_history(target: Target, layout: Layout, query: Query) -> AsyncIte
         layout.require(await channels.ask("HMGET", layout.meta, *layout.meta_fields), str(target.url))
         async for texts in _merged(channels.ask, layout):
             try:
-                event = from_fields(_decoded(texts))
+                event = from_text_fields(decode_fields(texts))
             except EventFormatError:
                 skipped += 1
                 continue
@@ -61,7 +62,7 @@ class _Stream:
 
     key: str
     after: bytes = b""
-    page: deque[_Entry] = field(default_factory=deque)
+    page: deque[Entry] = field(default_factory=deque)
 
     async def fill(self, ask: Ask, page_entries: int) -> bool:
         """Read the next page if there is nothing left of the last; False at the end."""
@@ -77,7 +78,7 @@ async def _merged(ask: Ask, layout: Layout) -> AsyncIterator[Sequence[bytes]]:
     streams = [_Stream(keys.events) for keys in layout.all()]
     page_entries = max(20, PAGE_ENTRIES // len(streams))
     heads = [
-        (_order(stream.page[0][0]), number)
+        (parse_entry_id(stream.page[0][0]), number)
         for number, stream in enumerate(streams)
         if await stream.fill(ask, page_entries)
     ]
@@ -87,17 +88,6 @@ async def _merged(ask: Ask, layout: Layout) -> AsyncIterator[Sequence[bytes]]:
         stream = streams[number]
         yield stream.page.popleft()[1]
         if await stream.fill(ask, page_entries):
-            heapq.heapreplace(heads, (_order(stream.page[0][0]), number))
+            heapq.heapreplace(heads, (parse_entry_id(stream.page[0][0]), number))
         else:
             heapq.heappop(heads)
-
-
-def _order(entry_id: bytes) -> tuple[int, int]:
-    ms, _, number = entry_id.partition(b"-")
-    return int(ms), int(number)
-
-
-def _decoded(texts: Sequence[bytes]) -> dict[str, str]:
-    # Whatever else is in the stream may be no text at all; ours always is.
-    words = [text.decode(errors="replace") for text in texts]
-    return dict(zip(words[::2], words[1::2], strict=True))

@@ -56,6 +56,14 @@ class Keys:
         """Name the sign of life of a host's sidecar."""
         return f"{self.root}:host:{host}"
 
+    def group(self, group: str) -> str:
+        """Name the hash of a consumer group; only of the first partition, for all of them."""
+        return f"{self.root}:group:{group}"
+
+    def lease(self, group: str) -> str:
+        """Name the lock of a group's one holder; it lies beside the group's hash."""
+        return f"{self.root}:lease:{group}"
+
 
 def state_field(host: str, job: str) -> str:
     """Name a job's field in the state hash."""

@@ -11,7 +11,7 @@ import pytest
 
 from pulse_bridge.bus import Bus, Presence, Query
 from pulse_bridge.bus_url import BusUrl
-from pulse_bridge.errors import BusError, BusUnavailableError, ConfigError
+from pulse_bridge.errors import BusUnavailableError, ConfigError
 from pulse_bridge.event import Event, EventId, from_fields, to_json, to_text_fields
 from pulse_bridge.testing import PRESENCE, SAMPLE_MS, PublisherContract, make_host_event, make_job_event
 from pulse_bridge_redis import RedisBus
@@ -326,12 +326,6 @@ async def test_another_prefix_is_another_world(server: RedisServer, redis: RawRe
         assert all(key.startswith("lab-2.x_:") for key in third.keys("*"))
         assert third.exists("lab-2.x_:events")
         third.flushdb()
-
-
-async def test_following_live_says_that_it_is_not_there(bus: RedisBus) -> None:
-    with pytest.raises(BusError, match="cannot be followed live"):
-        async with bus.consumer("alerts"):
-            pass
 
 
 async def test_history_filters_and_limits_and_skips_what_is_no_event(
