@@ -20,7 +20,7 @@ from pulse_bridge.jsonl import DeadLetters
 from pulse_bridge.patience import Patience
 from pulse_bridge.reconnect import Backoff, Progress, keep_connected
 from pulse_bridge.relay import first_of
-from pulse_bridge.subscriber import Changes, Subscriber
+from pulse_bridge.subscriber import NOTHING, Changes, Subscriber
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class Subscription:
         self._guard = Guard(subscriber, name, letters=letters, patience=self._patience, stop=self._stop)
         self._begun = False
         self._in_session = False
+        self._unstored: Changes = NOTHING
         self._was_of_use = False
         self._newest: EventId | None = None
         self._moved = asyncio.Event()
@@ -160,6 +161,7 @@ class Subscription:
 
     async def _session(self, consumer: Consumer) -> None:
         self._begun = self._in_session = True
+        self._unstored = NOTHING
         try:
             await self._guard.connect(dict(consumer.saved), self._clock())
             await self._take_turns(consumer)
@@ -177,23 +179,26 @@ class Subscription:
         # next one is begun behind the commit, which stores the cursor behind the last that was yielded.
         coming = asyncio.ensure_future(_next(batches))
         tick_at_s = self._clock().now_s + self._subscriber.tick_s
+        all_taken = True
         try:
             while True:
                 rest_s = max(0.0, tick_at_s - self._clock().now_s)
                 await asyncio.wait({coming, stopping}, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
                 if self._stop.is_set():
+                    if all_taken:
+                        await self._tick(consumer, coming)  # what it has finished meanwhile need not be done again
                     return
                 if coming.done():
                     batch = coming.result()
                     if batch is None:
                         return
                     self._note_use()
-                    await self._take(batch, consumer)
+                    # A commit would store the cursor behind a batch that a stop kept from being taken.
+                    all_taken = await self._take(batch, consumer)
                     coming = asyncio.ensure_future(_next(batches))
                 if self._clock().now_s >= tick_at_s and not self._stop.is_set():
                     self._note_use()
-                    if changes := await self._guard.tick(self._clock()):
-                        await self._commit(consumer, changes)
+                    await self._tick(consumer, coming)
                     tick_at_s = self._clock().now_s + self._subscriber.tick_s
         finally:
             coming.cancel()
@@ -203,12 +208,21 @@ class Subscription:
             if close is not None:
                 await close()
 
+    async def _tick(self, consumer: Consumer, coming: "asyncio.Future[Batch | None]") -> None:
+        changes = await self._guard.tick(self._clock())
+        if changes and coming.done():
+            # A commit would store the cursor behind a batch that is not taken yet: it goes with that one's.
+            self._unstored = {**self._unstored, **changes}
+        elif changes:
+            await self._commit(consumer, changes)
+
     def _note_use(self) -> None:
         """Note that the connection is of use. Not before it gave something or held for a tick."""
         self.progress.made()
         self._was_of_use = True
 
-    async def _take(self, batch: Batch, consumer: Consumer) -> None:
+    async def _take(self, batch: Batch, consumer: Consumer) -> bool:
+        """Have a batch taken in and committed; False where the stop came first."""
         if batch.lost:
             self.lost_events += batch.lost
             logger.error(
@@ -216,14 +230,16 @@ class Subscription:
                 extra={"subscriber": self.name, "events": batch.lost, "events_in_all": self.lost_events},
             )
         if not (batch.events or batch.snapshot or batch.lost):
-            return  # the bus answers, and has nothing
+            return True  # the bus answers, and has nothing
         changes = await self._guard.take(batch, self._clock())
         if changes is None:
-            return
-        await self._commit(consumer, changes)
+            return False
+        unstored, self._unstored = self._unstored, NOTHING
+        await self._commit(consumer, {**unstored, **changes})
         if batch.events:
             self._newest = batch.events[-1].id
             self._moved.set()
+        return True
 
     async def _commit(self, consumer: Consumer, changes: Changes) -> None:
         await consumer.commit(changes)

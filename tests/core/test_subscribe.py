@@ -176,6 +176,32 @@ async def test_a_tick_that_gives_nothing_back_stores_nothing(bench: Bench) -> No
     assert len(recorder.given("on_commit")) == 1
 
 
+async def test_what_a_tick_gives_back_is_not_stored_before_a_batch_that_came_meanwhile_is_taken(
+    bench: Bench,
+) -> None:
+    ticking, go = asyncio.Event(), asyncio.Event()
+
+    async def tick(*_: object) -> dict[str, str]:
+        ticking.set()
+        await go.wait()
+        return {"silent": "node1"}
+
+    async def take(*_: object) -> dict[str, str]:
+        assert all("silent" not in changes for changes in bench.bus.commits), "stored behind a batch not taken"
+        return {"told": "1"}
+
+    recorder = Quick(on_tick=tick)
+    async with bench.following(recorder):
+        await ticking.wait()
+        recorder.plays["on_batch"] = take
+        bench.bus.put(job("a"))
+        await wait_until(lambda: bench.bus.given == 2, "the batch has come")
+        go.set()
+        await wait_until(lambda: bench.bus.cursors == {"alerts": 1}, "both are stored")
+    assert bench.bus.saved["alerts"] == {"silent": "node1", "told": "1"}
+    assert bench.kept() == []
+
+
 async def test_it_ticks_while_much_comes(bench: Bench) -> None:
     recorder = Quick()
     async with bench.following(recorder):
@@ -568,6 +594,19 @@ async def test_a_verb_at_work_is_finished_and_stored_at_a_stop(bench: Bench) -> 
     assert bench.bus.cursors == {"alerts": 1}, "and what came after it is for the next start"
 
 
+async def test_at_a_stop_it_may_still_store_what_it_has_finished(bench: Bench) -> None:
+    async def tell(*_: object) -> dict[str, str]:
+        return {"told": "1"}
+
+    recorder = Recorder(on_tick=tell)  # whose tick is not due for a second
+    async with bench.running(bench.subscription(recorder)) as (stop, task):
+        bench.bus.put(job("a"))
+        await wait_until(lambda: bench.bus.cursors == {"alerts": 1}, "the event is taken")
+        stop.set()
+        await asyncio.wait_for(task, WAIT_S)
+    assert bench.bus.saved["alerts"] == {"told": "1"}
+
+
 async def test_a_verb_that_does_not_end_is_cancelled_at_a_stop_and_its_batch_comes_again(bench: Bench) -> None:
     async with bench.running(bench.subscription(Recorder(on_batch=hang), stop_s=0.01)) as (stop, task):
         await wait_until(lambda: bool(bench.bus.commits), "it has begun")
@@ -586,7 +625,10 @@ async def test_a_stop_while_a_batch_is_tried_again_gives_nothing_up(bench: Bench
         waiting.set()
         await hang()
 
-    recorder = Recorder(on_batch=fails(*[ValueError("not now")] * 100))
+    async def tell(*_: object) -> dict[str, str]:
+        return {"told": "1"}
+
+    recorder = Recorder(on_batch=fails(*[ValueError("not now")] * 100), on_tick=tell)
     async with bench.running(bench.subscription(recorder, patience={"sleep": sleep})) as (stop, task):
         await wait_until(lambda: bool(bench.bus.commits), "it has begun")
         bench.bus.put(job("a"), job("b"))
