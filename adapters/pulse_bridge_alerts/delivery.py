@@ -68,6 +68,7 @@ class Delivery:
                     senders[target.name],
                     word=self._word,
                     finish=self._finish,
+                    forget=self._forget,
                     undelivered=self._undelivered,
                     stamina=self._stamina,
                 )
@@ -95,6 +96,11 @@ class Delivery:
         else:
             lane.add(message)
 
+    def withdraw(self) -> None:
+        """Stop trying: another replica may be at it from now on. What is still to be told is given anew."""
+        for lane in self._lanes.values():
+            lane.withdraw()
+
     def take_finished(self) -> Sequence[str]:
         """Give the ids of the messages that were delivered, or given up and kept, since the last call."""
         finished, self._finished = self._finished, []
@@ -105,6 +111,9 @@ class Delivery:
         self._known.move_to_end(message.id)
         while len(self._known) > _REMEMBERED_IDS:
             self._known.popitem(last=False)
+
+    def _forget(self, message: Message) -> None:
+        self._known.pop(message.id, None)
 
     def _word(self, message: Message) -> Outgoing:
         now_ms = int(self._stamina.clock().wall_s * 1000)

@@ -70,6 +70,7 @@ class Lane:
     Args:
         word: Gives what is sent for a message, at the moment of sending.
         finish: Told of each message that is done with.
+        forget: Told of each that was withdrawn.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Lane:
         *,
         word: Callable[[Message], Outgoing],
         finish: Callable[[Message], None],
+        forget: Callable[[Message], None],
         undelivered: Undelivered,
         stamina: Stamina,
     ) -> None:
@@ -86,12 +88,16 @@ class Lane:
         self._sender = sender
         self._word = word
         self._finish = finish
+        self._forget = forget
         self._undelivered = undelivered
         self._stamina = stamina
         self._waiting: deque[_Waiting] = deque()
         self._added = asyncio.Event()
         self._is_failing = False
         self._given_up = 0
+        self._work: asyncio.Task[None] | None = None
+        self._is_sending = False
+        self._is_withdrawn = False
 
     def add(self, message: Message) -> None:
         """Put a message behind the others."""
@@ -100,27 +106,52 @@ class Lane:
         self._waiting.append(_Waiting(message, self._stamina.clock().now_s))
         self._added.set()
 
+    def withdraw(self) -> None:
+        """Forget every message; one that is being sent at this moment has this one attempt, and no other."""
+        for waiting in self._waiting:
+            self._forget(waiting.message)
+        self._waiting.clear()
+        if self._work is not None:
+            self._is_withdrawn = True
+            if not self._is_sending:
+                self._work.cancel()
+
     async def run(self) -> None:
         """Deliver until cancelled."""
         while True:
             self._added.clear()
             while self._waiting:
-                await self._deliver(self._waiting.popleft())
+                await self._deliver_until_withdrawn(self._waiting.popleft())
             await self._added.wait()
+
+    async def _deliver_until_withdrawn(self, waiting: _Waiting) -> None:
+        self._is_withdrawn = False
+        self._work = asyncio.ensure_future(self._deliver(waiting))
+        try:
+            await asyncio.wait({self._work})
+        finally:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+            if self._work.cancelled():
+                self._forget(waiting.message)
+            self._work = None
 
     async def _deliver(self, waiting: _Waiting) -> None:
         stamina = self._stamina
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(SendError),
             wait=stamina.wait_s,
-            stop=lambda state: stamina.is_over(state, waiting.since_s),
+            stop=lambda state: self._is_withdrawn or stamina.is_over(state, waiting.since_s),
             sleep=stamina.sleep,
             reraise=True,
         )
         try:
             await attempts(self._attempt, waiting.message)
         except SendError as error:
-            self._give_up(waiting.message, error.reason)
+            if self._is_withdrawn:
+                self._forget(waiting.message)
+            else:
+                self._give_up(waiting.message, error.reason)
         except Exception as error:  # noqa: BLE001 - one that fails in itself must not be the end of all others
             # Without a traceback, because a library's error can hold the URL.
             self._give_up(waiting.message, f"it failed in itself ({type(error).__name__})")
@@ -129,6 +160,7 @@ class Lane:
             self._finish(waiting.message)
 
     async def _attempt(self, message: Message) -> None:
+        self._is_sending = True
         try:
             await self._sender.send(self._word(message))
         except SendError as error:
@@ -136,6 +168,8 @@ class Lane:
                 self._is_failing = True
                 logger.warning("a target does not take alerts; trying again", extra=self._shown(error.reason))
             raise
+        finally:
+            self._is_sending = False
 
     def _note_success(self) -> None:
         if self._is_failing:

@@ -20,6 +20,9 @@ class Deliverer(Protocol):
     def start(self, message: Message) -> None:
         """Begin to send; never blocks, and a message that is being or was sent is not sent again."""
 
+    def withdraw(self) -> None:
+        """Stop trying; what is still to be told is given anew."""
+
     def take_finished(self) -> Sequence[str]:
         """Give the ids of messages that were delivered or given up for good since the last call."""
         ...

@@ -86,6 +86,11 @@ class Alerting(Subscriber):
         self._snapshot_at_s = None
         self._release()
 
+    async def on_disconnect(self, reason: str) -> None:  # noqa: ARG002 - the port's signature
+        """Stop trying to tell: another replica may have taken over, and would tell the same."""
+        if self._delivery is not None:
+            self._delivery.withdraw()
+
     async def _rebuild(self, saved: Mapping[str, str], at: Instant) -> None:
         self._begun = BEGUN in saved
         self._to_store = {}

@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from typing import Final, NamedTuple
 
 from pulse_bridge.errors import EventFormatError
-from pulse_bridge.event import JobEvent, from_json
+from pulse_bridge.event import JobEvent, State, from_json
 from pulse_bridge.printable import printable
 from pulse_bridge_alerts.notice import Message, Notice, Phase
 from pulse_bridge_alerts.policy import Rule
@@ -42,6 +42,13 @@ _CLOSED: Final[dict[Rule, str]] = {
     "loss-spike": "the loss is as before",
     "done": "at work again",
 }
+_ENDED: Final[dict[State, str]] = {
+    "gone": "its file is gone",
+    "error": "it failed",
+    "done": "it is done",
+    "stale": "no sign of life",
+}
+"""What a job came to that is not at work: that its trouble is over is no good news then, or not the whole."""
 _MARKS: Final[dict[Phase, str]] = {"open": "ALERT", "close": "OK", "flapping": "FLAPPING", "reminder": "STILL"}
 
 _CALL: Final = re.compile(r"(?<!\w)@(?=\w)")
@@ -95,16 +102,25 @@ def count(message: Message) -> int:
 
 
 def _mark(notice: Notice) -> str:
-    return "DONE" if (notice.rule, notice.phase) == ("done", "open") else _MARKS[notice.phase]
+    if (notice.rule, notice.phase) == ("done", "open"):
+        return "DONE"
+    return "OVER" if notice.phase == "close" and _came_to(notice) else _MARKS[notice.phase]
 
 
 def what(notice: Notice) -> str:
     """Say in a few words what happened."""
     if notice.phase == "close":
-        return _CLOSED[notice.rule]
+        came_to = _came_to(notice)
+        return f"no longer {notice.rule}: {came_to}" if came_to else _CLOSED[notice.rule]
     if notice.phase == "flapping":
         return f"{notice.rule} comes and goes; muted until it is quiet"
     return _OPENED[notice.rule]
+
+
+def _came_to(notice: Notice) -> str | None:
+    """Say what a job came to that is not at work any more; None of one that is."""
+    event = event_of(notice)
+    return None if event is None else _ENDED.get(event.state)
 
 
 def subject(message: Message) -> str:

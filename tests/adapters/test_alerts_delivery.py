@@ -345,6 +345,52 @@ async def test_too_many_that_wait_cost_the_oldest(
     assert [body["id"] for body in sink.bodies()] == ["m3", "m4", "m5"]
 
 
+async def test_what_is_withdrawn_is_not_tried_again_until_it_is_given_anew(
+    tmp_path: Path, sink: Sink, clock: Clock
+) -> None:
+    sink.statuses = [500]
+    stamina = clock.stamina(sleep=asyncio.sleep, first_s=300.0)
+    async with delivering(tmp_path, target(sink.url()), stamina=stamina) as delivery:
+        delivery.start(message(1))
+        delivery.start(message(2))
+        await wait_until(lambda: len(sink.requests) == 1, "the first was refused and waits")
+        delivery.withdraw()
+        sink.statuses = [200]
+        delivery.start(message(3))
+        assert await finished(delivery) == ["m3"]
+        delivery.start(message(1))
+        assert await finished(delivery) == ["m1"]
+    assert [body["id"] for body in sink.bodies()] == ["m1", "m3", "m1"]
+    assert not letters(tmp_path)
+
+
+async def test_what_is_being_sent_when_it_is_withdrawn_counts_if_it_arrives(tmp_path: Path, sink: Sink) -> None:
+    sink.hangs = True
+    async with delivering(tmp_path, target(sink.url())) as delivery:
+        delivery.start(message(1))
+        await wait_until(lambda: len(sink.requests) == 1, "it is on its way")
+        delivery.withdraw()
+        sink.released.set()
+        assert await finished(delivery) == ["m1"]
+
+
+async def test_what_is_being_sent_when_it_is_withdrawn_is_no_dead_letter_if_it_fails(
+    tmp_path: Path, sink: Sink
+) -> None:
+    sink.hangs = True
+    sink.statuses = [500, 200]
+    async with delivering(tmp_path, target(sink.url())) as delivery:
+        delivery.start(message(1))
+        await wait_until(lambda: len(sink.requests) == 1, "it is on its way")
+        delivery.withdraw()
+        sink.released.set()
+        await wait_until(lambda: not delivery._known, "it is forgotten")
+        assert delivery.take_finished() == []
+        delivery.start(message(1))
+        assert await finished(delivery) == ["m1"]
+    assert not letters(tmp_path)
+
+
 async def test_the_end_leaves_what_waits_to_the_next_start(tmp_path: Path, sink: Sink, clock: Clock) -> None:
     sink.statuses = [500]
     stamina = clock.stamina(sleep=asyncio.sleep, first_s=300.0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pulse_bridge.errors import ConfigError
-from pulse_bridge.event import to_json
+from pulse_bridge.event import State, to_json
 from pulse_bridge.testing import SAMPLE_MS, make_job_event
 from pulse_bridge_alerts.notice import Message, Notice
 from pulse_bridge_alerts.outgoing import make_outgoing, make_test
@@ -61,6 +61,20 @@ def test_a_closing_says_how_long_it_lasted() -> None:
     text = compose(make_message(make_notice(phase="close", detail="running again")), NOW_MS, CET)
     assert text.title == "OK llm/run a on node1: alive again"
     assert "Since: 2026-09-21 15:13:20 CET, over at 2026-09-21 15:14:25 CET (after 65 s)" in text.body
+
+
+@pytest.mark.parametrize(
+    ("state", "title"),
+    [
+        ("gone", "OVER llm/run a on node1: no longer stale: its file is gone"),
+        ("error", "OVER llm/run a on node1: no longer stale: it failed"),
+        ("done", "OVER llm/run a on node1: no longer stale: it is done"),
+        ("idle", "OK llm/run a on node1: alive again"),
+    ],
+)
+def test_the_end_of_a_trouble_is_no_good_news_where_the_job_came_to_an_end(state: State, title: str) -> None:
+    event = to_json(make_job_event(state=state))
+    assert compose(make_message(make_notice(phase="close", event=event)), NOW_MS, CET).title == title
 
 
 def test_the_zone_of_the_machine_is_named_where_none_is_given() -> None:
