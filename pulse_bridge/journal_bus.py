@@ -62,8 +62,9 @@ class JournalBus:
             ConfigError: Another consumer of this group runs.
         """
         with contextlib.ExitStack() as stack:
-            store = stack.enter_context(open_group_store(self._path, group)) if group is not None else None
             reader = stack.enter_context(_open_reader(self._path))
+            # Behind the reader, because beside a journal that is not there yet there may be no folder either.
+            store = stack.enter_context(open_group_store(self._path, group)) if group is not None else None
             yield _JournalConsumer(reader, store)
 
     async def saved(self, group: str) -> Mapping[str, str]:

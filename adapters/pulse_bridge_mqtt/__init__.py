@@ -1,4 +1,4 @@
-"""MQTT as a bus: `mqtt://` and `mqtts://`."""
+"""MQTT as a bus: `mqtt://`, `mqtts://`, and over websockets `mqtt+ws://`, `mqtt+wss://`."""
 
 from pulse_bridge_mqtt.bus import MqttBus
 

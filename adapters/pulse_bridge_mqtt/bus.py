@@ -1,14 +1,19 @@
 """The MQTT bus."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
-from pulse_bridge.bus import Consumer, Presence, Query
+from pulse_bridge.bus import Presence, Query
 from pulse_bridge.bus_url import BusUrl
-from pulse_bridge.errors import BusError, ConfigError, HistoryUnsupportedError
+from pulse_bridge.errors import ConfigError, HistoryUnsupportedError
 from pulse_bridge.event import Event
+from pulse_bridge.group_store import read_saved
 from pulse_bridge_mqtt.connection import open_connection
+from pulse_bridge_mqtt.consumer import Habits, MqttConsumer
+from pulse_bridge_mqtt.cursor import Cursor
 from pulse_bridge_mqtt.endpoint import Endpoint, Identity
+from pulse_bridge_mqtt.group import open_group, store_path
 from pulse_bridge_mqtt.options import SCHEMES, read_options
 from pulse_bridge_mqtt.publisher import OFFLINE, MqttPublisher
 from pulse_bridge_mqtt.tls import build_context
@@ -16,7 +21,7 @@ from pulse_bridge_mqtt.topics import Topics
 
 
 class MqttBus:
-    """A broker that a `mqtt://` or `mqtts://` URL names. Nothing is connected before `publisher` is entered.
+    """A broker that an MQTT URL names. Nothing is connected before `publisher` or `consumer` is entered.
 
     Raises:
         ConfigError: The URL or a file that it names is wrong.
@@ -34,6 +39,7 @@ class MqttBus:
         self._endpoint = Endpoint(url, options)
         self._topics = Topics(options.prefix)
         self._older_owners: set[str] = set()
+        self._habits = Habits()
 
     def __repr__(self) -> str:
         return f"MqttBus({str(self)!r})"
@@ -59,9 +65,39 @@ class MqttBus:
             finally:
                 await publisher.finish()
 
-    def consumer(self, group: str | None) -> AbstractAsyncContextManager[Consumer]:  # noqa: ARG002 - none yet
-        """Refuse: nothing is read from MQTT yet."""
-        return _Unreadable(f"{self}: pulse-bridge cannot read from MQTT yet; read the journal, or Redis")
+    @asynccontextmanager
+    async def consumer(self, group: str | None) -> AsyncIterator[MqttConsumer]:
+        """Connect to read; see the port, and `group.py` for what a group is here.
+
+        Raises:
+            ConfigError: Another reader holds the group, here or elsewhere.
+        """
+        if group is not None:
+            async with open_group(self._endpoint, self._topics, group, self._habits) as consumer:
+                yield consumer
+            return
+        reader = secrets.token_hex(5)
+        identity = Identity(client_id=self._topics.reader_client_id(reader), reads=True)
+        async with open_connection(self._endpoint, identity) as connection:
+            yield MqttConsumer(
+                connection,
+                self._topics,
+                reader,
+                cursor=Cursor(reader),
+                resumes=False,
+                store=None,
+                habits=self._habits,
+                shown=str(self),
+            )
+            connection.disconnect()
+
+    async def saved(self, group: str) -> Mapping[str, str]:
+        """Give what a group's last commit stored on this machine, whoever holds it; see `pulse_bridge.saved`.
+
+        Raises:
+            BusUnavailableError: It cannot be read now.
+        """
+        return read_saved(store_path(self._endpoint), group)
 
     def history(self, query: Query) -> AsyncIterator[Event]:  # noqa: ARG002 - the port's signature
         """Refuse: MQTT keeps the last event of each job and no more.
@@ -70,8 +106,8 @@ class MqttBus:
             HistoryUnsupportedError: Always.
         """
         raise HistoryUnsupportedError(
-            f"{self}: MQTT keeps no past events; take them from the sidecar's journal (journal:///PATH) "
-            "or from Redis"
+            f"{self}: MQTT keeps what is so and no past events; 'pulse-bridge watch' and 'record' follow it from"
+            " now on, the past is in the sidecar's journal (journal:///PATH) or in Redis"
         )
 
     def _identify(self, presence: Presence | None) -> Identity:
@@ -82,16 +118,3 @@ class MqttBus:
             will_topic=self._topics.bridge(presence.host),
             will_payload=OFFLINE,
         )
-
-
-class _Unreadable(AbstractAsyncContextManager[Consumer]):
-    """A connection to read on that cannot be entered."""
-
-    def __init__(self, sentence: str) -> None:
-        self._sentence = sentence
-
-    async def __aenter__(self) -> Consumer:
-        raise BusError(self._sentence)
-
-    async def __aexit__(self, *_: object) -> None:
-        """Leave what was never entered."""

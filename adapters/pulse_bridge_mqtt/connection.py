@@ -4,12 +4,12 @@ Nothing of paho outlives a connection, and its queue stays empty: the journal is
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NoReturn, Protocol
 
-from paho.mqtt.client import Client, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -18,6 +18,7 @@ from pulse_bridge_mqtt import failures, reasons
 from pulse_bridge_mqtt.driver import Driver
 from pulse_bridge_mqtt.endpoint import Endpoint, Identity
 from pulse_bridge_mqtt.opening import discard_socket, open_socket
+from pulse_bridge_mqtt.websocket import make_client
 
 CONNACK_TIMEOUT_S: Final = 3.0
 DEFAULT_RECEIVE_MAXIMUM: Final = 65_535
@@ -51,8 +52,8 @@ async def open_connection(endpoint: Endpoint, identity: Identity) -> AsyncIterat
         BusUnavailableError: There is no broker, or it says no (`refused`).
     """
     client = _make_client(endpoint, identity)
-    await open_socket(client, endpoint)
-    connection = Connection(client, endpoint)
+    await open_socket(client, endpoint, identity)
+    connection = Connection(client, endpoint, for_host=identity.will_topic is not None)
     try:
         await connection.log_in()
         yield connection
@@ -62,12 +63,14 @@ async def open_connection(endpoint: Endpoint, identity: Identity) -> AsyncIterat
 
 def _make_client(endpoint: Endpoint, identity: Identity) -> Client:
     reasons.accept_too_large_in_puback()
-    client = Client(
-        CallbackAPIVersion.VERSION2,
+    client = make_client(
+        endpoint.websocket_path,
         client_id=identity.client_id,
-        protocol=MQTTProtocolVersion.MQTTv5 if endpoint.options.version == "5" else MQTTProtocolVersion.MQTTv311,
+        protocol=MQTTProtocolVersion.MQTTv5 if endpoint.version_5 else MQTTProtocolVersion.MQTTv311,
+        clean_session=None if endpoint.version_5 else identity.expiry_s is None,
         # Would make paho connect again by itself, blocking, on one of the refusals.
         reconnect_on_failure=False,
+        manual_ack=identity.reads,
     )
     client.max_inflight_messages = 0  # no window and so no queue of paho's; the publisher keeps the window
     if identity.will_topic is not None:
@@ -85,16 +88,19 @@ class Connection:
         maximum_packet_bytes: The largest packet that the broker takes, None where it does not say.
             Source: MQTT 5 §3.2.2.3.6.
         retains: The broker keeps retained messages. Source: MQTT 5 §3.2.2.3.5.
+        session_present: The broker goes on with a session of ours. Source: MQTT 5 §3.2.2.1.1.
         error: Why the connection is lost or closed, None while it is neither.
     """
 
-    def __init__(self, client: Client, endpoint: Endpoint) -> None:
+    def __init__(self, client: Client, endpoint: Endpoint, *, for_host: bool) -> None:
         self.receive_maximum = DEFAULT_RECEIVE_MAXIMUM
         self.maximum_packet_bytes: int | None = None
         self.retains = True
+        self.session_present = False
         self.error: BusError | None = None
         self._client = client
         self._endpoint = endpoint
+        self._for_host = for_host
         self._loop = asyncio.get_running_loop()
         self._handler: Handler | None = None
         self._inbox: list[tuple[int, ReasonCode] | MQTTMessage] = []
@@ -125,8 +131,9 @@ class Connection:
             raise BusUnavailableError(f"{self._endpoint}: the broker does not answer CONNECT") from error
 
     def set_handler(self, handler: Handler) -> None:
-        """Say who is told what happens from now on."""
+        """Say who is told what happens; what came before is told first."""
         self._handler = handler
+        self._deliver()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         """Write one QoS 1 message to the socket, in the call.
@@ -140,13 +147,21 @@ class Connection:
         self._driver.watch_writable()
         return info.mid
 
-    async def subscribe(self, filters: Sequence[str]) -> Sequence[ReasonCode]:
-        """Subscribe at QoS 0 and give the broker's answer to each filter.
+    def acknowledge(self, mids: Iterable[int]) -> None:
+        """Send PUBACK for messages that were delivered, in the order of their delivery. Nothing, if lost."""
+        for mid in mids:
+            if self.error is not None:
+                return
+            self._client.ack(mid, 1)
+        self._driver.watch_writable()
+
+    async def subscribe(self, filters: Sequence[str], qos: int = 0) -> Sequence[ReasonCode]:
+        """Subscribe and give the broker's answer to each filter.
 
         Raises:
             BusUnavailableError: The connection is lost.
         """
-        _, mid = self._client.subscribe([(topic_filter, 0) for topic_filter in filters])
+        _, mid = self._client.subscribe([(topic_filter, qos) for topic_filter in filters])
         return await self._answer(mid)
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
@@ -233,9 +248,9 @@ class Connection:
 
     def _deliver(self) -> None:
         """Hand on what paho collected; outside its callbacks, so that handlers may publish and fail freely."""
-        inbox, self._inbox = self._inbox, []
         if self._handler is None:
             return
+        inbox, self._inbox = self._inbox, []
         for item in inbox:
             if isinstance(item, MQTTMessage):
                 self._handler.on_message(item)
@@ -255,11 +270,17 @@ class Connection:
     # Called by paho, with its locks held: note and return
 
     def _note_connack(
-        self, _client: Client, _userdata: object, _flags: object, reason: ReasonCode, properties: Properties | None
+        self,
+        _client: Client,
+        _userdata: object,
+        flags: ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
     ) -> None:
         if reason.value >= reasons.FAILURE:
             self.lose(failures.refused_by_broker(self._endpoint, reason))
             return
+        self.session_present = flags.session_present
         self.receive_maximum = getattr(properties, "ReceiveMaximum", DEFAULT_RECEIVE_MAXIMUM)
         self.maximum_packet_bytes = getattr(properties, "MaximumPacketSize", None)
         self.retains = getattr(properties, "RetainAvailable", 1) == 1
@@ -287,7 +308,7 @@ class Connection:
         self, _client: Client, _userdata: object, flags: DisconnectFlags, reason: ReasonCode, _properties: object
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            self.lose(failures.ended_by_broker(self._endpoint, reason))
+            self.lose(failures.ended_by_broker(self._endpoint, reason, for_host=self._for_host))
         elif self._connack.done():
             self.lose(BusUnavailableError(f"{self._endpoint}: the connection was lost"))
         else:

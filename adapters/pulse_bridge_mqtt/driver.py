@@ -5,13 +5,18 @@ by themselves, which is the relay's business.
 """
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable
 from typing import Final
 
 from paho.mqtt.client import Client
 
+from pulse_bridge_mqtt.websocket import tcp_socket
+
 TICK_S: Final = 1.0
+MAX_PACKETS_AT_ONCE: Final = 200
+"""Read in one turn of the loop; others must have theirs."""
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
@@ -38,6 +43,7 @@ class Driver:
         self._on_tick = on_tick
         self._on_failure = on_failure
         self._fd: int | None = None
+        self._poll = select.poll()
         self._writer_added = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -50,6 +56,7 @@ class Driver:
         self._client.on_socket_close = self._stop_watching  # paho closes it by itself when it fails
         self._fd = opened.fileno()
         self._loop.add_reader(self._fd, self._read)
+        self._poll.register(self._fd, select.POLLIN)
         self._timer = self._loop.call_later(TICK_S, self._tick)
         self._write()
 
@@ -73,10 +80,16 @@ class Driver:
             self._loop.remove_writer(self._fd)
 
     def _read(self) -> None:
+        if self._fd is None:
+            return
         try:
-            self._client.loop_read()
-            while self._has_decrypted():
+            self._client.loop_read()  # one packet
+            for _ in range(MAX_PACKETS_AT_ONCE - 1):
+                if not self._has_more():
+                    break
                 self._client.loop_read()
+            else:
+                self._loop.call_soon(self._read)  # what TLS holds is announced by nobody
             self._acknowledge_tcp()
             self._on_read()
             if self._client.want_write():
@@ -101,10 +114,12 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - as above
             self._on_failure(error)
 
-    def _has_decrypted(self) -> bool:
-        """Say whether TLS holds bytes that the socket will not announce again."""
+    def _has_more(self) -> bool:
+        """Say whether there is something to read: in the socket, or in TLS, which the socket does not announce."""
+        if self._fd is None:
+            return False
         pending = getattr(self._client.socket(), "pending", None)
-        return pending is not None and pending() > 0
+        return bool((pending is not None and pending()) or self._poll.poll(0))
 
     def _acknowledge_tcp(self) -> None:
         """Send the TCP acknowledgement for what was read now instead of up to 40 ms later.
@@ -114,14 +129,15 @@ class Driver:
         took 42 ms, and 1.5 ms with this. The kernel forgets the option, so it is set on each read.
         Source: tcp(7), TCP_QUICKACK.
         """
-        opened = self._client.socket()
-        if _QUICKACK is not None and isinstance(opened, socket.socket):
-            opened.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        tcp = tcp_socket(self._client.socket())
+        if _QUICKACK is not None and tcp is not None:
+            tcp.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def _stop_watching(self, *_from_paho: object) -> None:
         """Leave the descriptor alone before it is closed: its number may be another socket's next."""
         if self._fd is not None:
             self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)
+            self._poll.unregister(self._fd)
             self._fd = None
             self._writer_added = False

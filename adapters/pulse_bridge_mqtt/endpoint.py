@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import quote
 
 from pulse_bridge.bus_url import BusUrl
 from pulse_bridge.errors import BusUnavailableError, ConfigError
-from pulse_bridge_mqtt.options import SCHEMES, MqttOptions
+from pulse_bridge_mqtt.options import DEFAULT_WEBSOCKET_PATH, SCHEMES, MqttOptions
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,18 @@ class Endpoint:
         """The bytes travel inside TLS."""
         return SCHEMES[self.url.scheme].tls
 
+    @property
+    def websocket_path(self) -> str | None:
+        """The path to ask for where the bytes travel inside a websocket, None where they do not."""
+        if not SCHEMES[self.url.scheme].websocket:
+            return None
+        return quote(self.url.path, safe="/:+,;=~") or DEFAULT_WEBSOCKET_PATH
+
+    @property
+    def version_5(self) -> bool:
+        """We speak MQTT 5, not 3.1.1."""
+        return self.options.version == "5"
+
     def password(self) -> str | None:
         """Find the password anew.
 
@@ -51,8 +64,13 @@ class Identity(NamedTuple):
     Args:
         client_id: None lets the broker give one.
         will_topic: Where the broker says `will_payload`, retained, when we vanish; None for no will.
+        reads: We acknowledge ourselves what is delivered to us, and so say how much may be on its way.
+        expiry_s: Go on with the session that the broker has, if it has one, and have it kept for so many seconds
+            after the connection (3.1.1: for as long as the broker likes). None: begin anew and leave nothing.
     """
 
     client_id: str | None = None
     will_topic: str | None = None
     will_payload: bytes = b""
+    reads: bool = False
+    expiry_s: int | None = None

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from typing import Any
 
+from paho.mqtt.client import WebsocketConnectionError
 from paho.mqtt.reasoncodes import ReasonCode
 
 from pulse_bridge.errors import BusError, BusUnavailableError, HostTakenError
@@ -23,11 +24,14 @@ def unreachable(endpoint: Endpoint, error: OSError | ValueError) -> BusUnavailab
         return BusUnavailableError(f"{endpoint}: no TLS connection: {error.reason or error}", refused=True)
     if endpoint.tls and isinstance(error, ConnectionResetError):  # what a broker does that expected plain MQTT
         return BusUnavailableError(f"{endpoint}: no TLS connection: {error.strerror}; is this the port for TLS?")
+    if isinstance(error, WebsocketConnectionError):
+        return BusUnavailableError(
+            f"{endpoint}: no websocket at {endpoint.websocket_path}; is this the port, and the path, for them?"
+        )
     if isinstance(error, TimeoutError):
         return BusUnavailableError(f"{endpoint}: no answer to the attempt to connect")
-    if isinstance(error, OSError):
-        return BusUnavailableError(f"{endpoint}: cannot connect: {error.strerror or error}")
-    return BusUnavailableError(f"{endpoint}: cannot connect: {error}", refused=True)
+    reason = (isinstance(error, OSError) and error.strerror) or error
+    return BusUnavailableError(f"{endpoint}: cannot connect: {reason}", refused=isinstance(error, ValueError))
 
 
 def closed_unanswered(endpoint: Endpoint) -> BusUnavailableError:
@@ -47,10 +51,11 @@ def refused_by_broker(endpoint: Endpoint, reason: ReasonCode) -> BusUnavailableE
     )
 
 
-def ended_by_broker(endpoint: Endpoint, reason: ReasonCode) -> BusError:
-    """Say what a DISCONNECT from the broker means."""
+def ended_by_broker(endpoint: Endpoint, reason: ReasonCode, *, for_host: bool) -> BusError:
+    """Say what a DISCONNECT from the broker means; `for_host` says that we speak in the name of a host."""
     if reason.value == reasons.SESSION_TAKEN_OVER:
-        return HostTakenError(f"{endpoint}: another client has connected with this one's client id")
+        sentence = f"{endpoint}: another client has connected with this one's client id"
+        return HostTakenError(sentence) if for_host else BusUnavailableError(sentence)
     return BusUnavailableError(
         f"{endpoint}: the broker ended the connection: {reason}", refused=reason.value in reasons.REFUSING
     )

@@ -6,18 +6,27 @@ import threading
 from typing import Any, Final
 
 from paho.mqtt.client import Client
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from pulse_bridge_mqtt import failures
-from pulse_bridge_mqtt.endpoint import Endpoint
+from pulse_bridge_mqtt.endpoint import Endpoint, Identity
 from pulse_bridge_mqtt.tls import build_context
+from pulse_bridge_mqtt.websocket import tcp_socket
 
+RECEIVE_MAXIMUM: Final = 10_000
+"""The most messages that a broker has on their way to us unacknowledged; with 3.1.1 its own limit holds, often 20.
+
+What is above it waits in the broker's queue. mosquitto's default queue has room for 1000 and drops the rest, of a
+snapshot, too: with it and this, 11,000 retained jobs come whole with MQTT 5, and 1,020 with 3.1.1 (measured).
+"""
 CONNECT_TIMEOUT_S: Final = 3.0
 """For one address of the broker."""
 OPEN_TIMEOUT_S: Final = 6.0
 """For finding and trying all its addresses."""
 
 
-async def open_socket(client: Client, endpoint: Endpoint) -> None:
+async def open_socket(client: Client, endpoint: Endpoint, identity: Identity) -> None:
     """Open the client's socket in a daemon thread of its own. CONNECT is queued in the client, not yet sent.
 
     A thread, because paho blocks; its own and a daemon, because a resolver that never answers must not hold up a
@@ -46,7 +55,7 @@ async def open_socket(client: Client, endpoint: Endpoint) -> None:
         try:
             if endpoint.tls:
                 client.tls_set_context(build_context(endpoint.options))
-            client.connect(endpoint.host, endpoint.port, endpoint.options.keepalive_s)
+            _connect(client, endpoint, identity)
         except Exception as caught:  # noqa: BLE001 - carried to whoever waits for this thread
             error = caught
         try:
@@ -67,6 +76,19 @@ async def open_socket(client: Client, endpoint: Endpoint) -> None:
     client.on_socket_register_write = None
 
 
+def _connect(client: Client, endpoint: Endpoint, identity: Identity) -> None:
+    host, port, keepalive_s = endpoint.host, endpoint.port, endpoint.options.keepalive_s
+    if not endpoint.version_5:
+        client.connect(host, port, keepalive_s)
+        return
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho does not say
+    if identity.reads:
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    if identity.expiry_s is not None:
+        properties.SessionExpiryInterval = identity.expiry_s
+    client.connect(host, port, keepalive_s, clean_start=identity.expiry_s is None, properties=properties)
+
+
 def discard_socket(client: Client) -> None:
     """Close the client's socket, if it has one, without a DISCONNECT."""
     opened = client.socket()
@@ -76,8 +98,9 @@ def discard_socket(client: Client) -> None:
 
 def _send_at_once(_client: Client, _userdata: Any, opened: Any) -> None:  # noqa: ANN401 - paho's signature
     """Turn Nagle's algorithm off: it would hold an event back until the one before is acknowledged."""
-    if isinstance(opened, socket.socket):
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    tcp = tcp_socket(opened)
+    if tcp is not None:
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _leave_queued(_client: Client, _userdata: Any, _socket: Any) -> None:  # noqa: ANN401 - paho's signature

@@ -1,6 +1,7 @@
 """What an MQTT URL may say, checked before anything is connected."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, FilePath, field_validator
@@ -11,6 +12,8 @@ from pulse_bridge.errors import ConfigError
 from pulse_bridge_mqtt.topics import MAX_PREFIX_BYTES, is_slug
 
 _WEEK_S: Final = 7 * 86_400
+_NEVER_S: Final = 0xFFFF_FFFF
+"""Source: MQTT 5 §3.1.2.11.2."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,16 @@ class Scheme:
 
     port: int
     tls: bool
+    websocket: bool = False
 
 
-SCHEMES: Final = {"mqtt": Scheme(port=1883, tls=False), "mqtts": Scheme(port=8883, tls=True)}
+SCHEMES: Final = {
+    "mqtt": Scheme(port=1883, tls=False),
+    "mqtts": Scheme(port=8883, tls=True),
+    "mqtt+ws": Scheme(port=80, tls=False, websocket=True),
+    "mqtt+wss": Scheme(port=443, tls=True, websocket=True),
+}
+DEFAULT_WEBSOCKET_PATH: Final = "/mqtt"
 
 
 class MqttOptions(BusOptions):
@@ -36,6 +46,9 @@ class MqttOptions(BusOptions):
         tls_cert: PEM file of our own certificate, where the broker wants one; with `tls_key`.
         tls_insecure: Take any certificate of the broker. For trying things out.
         forget_after_s: A job's retained state is removed that long after it was done, error or gone.
+        session_expiry_s: A broker keeps for a group what comes while its reader is away, for so long. With 3.1.1
+            the broker decides.
+        group_store: File beside which a group's cursor and state are kept; the user's state folder where absent.
     """
 
     prefix: str = "pulse"
@@ -46,6 +59,8 @@ class MqttOptions(BusOptions):
     tls_key: FilePath | None = None
     tls_insecure: bool = False
     forget_after_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _WEEK_S
+    session_expiry_s: Annotated[int, Field(ge=1, le=_NEVER_S)] = _WEEK_S
+    group_store: Path | None = None
 
     @field_validator("prefix")
     @classmethod
@@ -54,6 +69,13 @@ class MqttOptions(BusOptions):
             raise PydanticCustomError(
                 "prefix", "must be 1 to {limit} of a-z, 0-9, '_' and '-'", {"limit": MAX_PREFIX_BYTES}
             )
+        return value
+
+    @field_validator("group_store")
+    @classmethod
+    def _check_group_store(cls, value: Path | None) -> Path | None:
+        if value is not None and (not value.name or value.is_dir()):
+            raise PydanticCustomError("group_store", "must be the path of a file, not of a folder")
         return value
 
 
@@ -67,10 +89,10 @@ def read_options(url: BusUrl) -> MqttOptions:
     options = url.parse_options(MqttOptions)
     if not url.host:
         raise ConfigError(f"{url}: names no broker; write {url.scheme}://HOST")
-    if url.path not in ("", "/"):
+    if url.path not in ("", "/") and not scheme.websocket:
         raise ConfigError(f"{url}: an MQTT URL has no path; for another topic prefix write ?prefix=NAME")
     if not scheme.tls and (options.tls_ca or options.tls_cert or options.tls_key or options.tls_insecure):
-        raise ConfigError(f"{url}: the tls options need TLS; write mqtts://")
+        raise ConfigError(f"{url}: the tls options need TLS; write {url.scheme}s://")
     if options.tls_key is not None and options.tls_cert is None:
         raise ConfigError(f"{url}: tls_key needs the certificate that it belongs to; add tls_cert=FILE")
     if url.resolve_password(options) is not None and url.username is None:

@@ -15,6 +15,7 @@ from pulse_bridge.errors import BusError, BusUnavailableError, EventFormatError,
 from pulse_bridge.event import FINISHED_STATES, Event, EventId, HostEvent, from_json, to_json
 from pulse_bridge_mqtt import reasons
 from pulse_bridge_mqtt.connection import Connection
+from pulse_bridge_mqtt.mark import Mark
 from pulse_bridge_mqtt.topics import Topics
 from pulse_bridge_mqtt.window import Call, Message, Window
 
@@ -24,8 +25,6 @@ MAX_BATCH_EVENTS: Final = 50
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 GOODBYE_TIMEOUT_S: Final = 1.0
-RETAINED_TIMEOUT_S: Final = 1.0
-"""So long without a message is taken for the end of the retained ones where our own message does not come back."""
 FORGET_CHECK_S: Final = 60.0
 
 
@@ -59,8 +58,7 @@ class MqttPublisher:
         self._older_owners = older_owners
         self._forget_after_ms = forget_after_s * 1000
         self._shown = shown
-        self._marked: asyncio.Future[None] | None = None
-        self._heard_messages = 0
+        self._mark: Mark | None = None
         self._retained: dict[str, EventId] = {}  # by topic, as the broker had it when we connected
         self._finished_ms: dict[str, int] = {}  # by topic: since when its job is done, error or gone
         self._forget_check_at = 0.0
@@ -81,10 +79,9 @@ class MqttPublisher:
             return
         codes = await self._connection.subscribe([*self._own_filters(), self._topics.states(self._host)])
         readable = all(code.value < reasons.FAILURE for code in codes)
-        self._marked = self._connection.make_waiter()
+        self._mark = Mark(self._connection)
         self._send(self._topics.bridge(self._host), ONLINE)
-        # Our own `online` comes back behind everything that was retained.
-        if not readable or not await self._is_marked():
+        if not readable or not await self._mark.wait():
             logger.warning(
                 "nothing comes back from the broker: a second sidecar under this host name would go unnoticed",
                 extra={"destination": self._shown, "host": self._host},
@@ -154,7 +151,8 @@ class MqttPublisher:
 
     def on_message(self, message: MQTTMessage) -> None:
         """Look at what is said in the name of this host."""
-        self._heard_messages += 1
+        if self._mark is not None:
+            self._mark.hear()
         if self._host is None:
             return
         if message.topic == self._topics.bridge(self._host):
@@ -174,17 +172,6 @@ class MqttPublisher:
         self._window.abandon(error)
 
     # Inside
-
-    async def _is_marked(self) -> bool:
-        """Wait for the mark as long as messages come; ten thousand retained ones take two seconds."""
-        assert self._marked is not None  # noqa: S101 - for the type checker
-        while not self._marked.done():
-            heard = self._heard_messages
-            await asyncio.wait([self._marked], timeout=RETAINED_TIMEOUT_S)
-            if heard == self._heard_messages and not self._marked.done():
-                return False
-        await self._marked  # fails if the connection was lost
-        return True
 
     def _own_filters(self) -> list[str]:
         assert self._host is not None  # noqa: S101 - for the type checker
@@ -237,8 +224,8 @@ class MqttPublisher:
         if message.retain:
             return
         if message.payload == ONLINE:
-            if self._marked is not None and not self._marked.done():
-                self._marked.set_result(None)
+            if self._mark is not None:
+                self._mark.reach()
         elif message.payload == OFFLINE and not self._leaving and self._host is not None:
             self._send(self._topics.bridge(self._host), ONLINE)  # the late will of an older connection
 

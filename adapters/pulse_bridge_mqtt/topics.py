@@ -12,6 +12,8 @@ MAX_PREFIX_BYTES: Final = 12
 MAX_HOST_BYTES: Final = 20
 MAX_JOB_BYTES: Final = 28
 MAX_TOPIC_BYTES: Final = 70
+MAX_READER_ID_BYTES: Final = 23
+"""Every broker takes a client id of this length. Source: MQTT 3.1.1 and 5, §3.1.3.1."""
 _HASH_DIGITS: Final = 8
 _SLUG: Final = re.compile(r"[a-z0-9_-]+")
 _OTHER: Final = re.compile(r"[^a-z0-9_-]+")
@@ -68,6 +70,30 @@ class Topics:
     def bridge(self, host: str) -> str:
         """Name the topic that says `online` or `offline` of a sidecar."""
         return f"{self.prefix}/{make_slug(host, MAX_HOST_BYTES)}/bridge"
+
+    @property
+    def everything(self) -> tuple[str, str]:
+        """Give the filters that match every event: of all hosts, of all jobs.
+
+        The hosts first: of what a broker drops because its queue is full, they tell how much there should be.
+        """
+        return (f"{self.prefix}/+/host", f"{self.prefix}/+/+/state")
+
+    def mark(self, reader: str) -> str:
+        """Name the topic of the mark of one reader; `reader` is a slug."""
+        return f"{self.prefix}/{reader}/mark"
+
+    def holder(self, group: str) -> str:
+        """Name the topic that says who holds a group; `group` is its slug."""
+        return f"{self.prefix}/{group}/holder"
+
+    def group(self, group: str) -> str:
+        """Give the slug of a group's name, short enough for `reader_client_id`."""
+        return make_slug(group, MAX_READER_ID_BYTES - len(self.prefix) - 1)
+
+    def reader_client_id(self, reader: str) -> str:
+        """Give the client id of a reader: a group's slug, or a random one."""
+        return f"{self.prefix}-{reader}"
 
     def client_id(self, host: str, owner: str) -> str:
         """Give the client id of one start of a host's sidecar.

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from pulse_bridge.bus_url import BusUrl
 from pulse_bridge.errors import BusUnavailableError, HostTakenError
 from pulse_bridge.event import Event, to_json
 from pulse_bridge.testing import PRESENCE, make_host_event, make_job_event
 from pulse_bridge_mqtt import MqttBus, opening, window
-from tests.support.mosquitto import Mosquitto, MqttListener
+from tests.support.mosquitto import Authority, Mosquitto, MqttListener
 from tests.support.processes import free_port, require_binary, wait_until
 
 STATES = "pulse/node1/+/state"
@@ -293,26 +292,6 @@ async def test_descriptors_beyond_1023_work(tmp_path: Path) -> None:
         for one in many:
             one.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-class Authority:
-    """A certificate authority with the files that a broker and its clients need."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._authority = trustme.CA()
-        self.ca = folder / "ca.pem"
-        self._authority.cert_pem.write_to_path(str(self.ca))
-        self.client = self._issue("client")
-
-    def server_lines(self, name: str) -> list[str]:
-        pem = self._issue(name)
-        return [f"cafile {self.ca}", f"certfile {pem}", f"keyfile {pem}"]
-
-    def _issue(self, name: str) -> Path:
-        pem = self._folder / f"{name}.pem"
-        self._authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(pem))
-        return pem
 
 
 @pytest.fixture(scope="module")

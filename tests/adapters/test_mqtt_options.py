@@ -4,7 +4,7 @@ import pytest
 
 from pulse_bridge.bus import Bus, Query, open_bus
 from pulse_bridge.bus_url import BusUrl
-from pulse_bridge.errors import BusError, ConfigError, HistoryUnsupportedError
+from pulse_bridge.errors import ConfigError, HistoryUnsupportedError
 from pulse_bridge_mqtt import MqttBus
 
 
@@ -14,7 +14,7 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("scheme", ["mqtt", "mqtts"])
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "mqtt+ws", "mqtt+wss"])
 def test_the_scheme_opens_this_bus(scheme: str) -> None:
     bus: Bus = open_bus(f"{scheme}://broker")
     assert isinstance(bus, MqttBus)
@@ -34,7 +34,11 @@ def test_the_scheme_opens_this_bus(scheme: str) -> None:
         ("mqtt://broker?keepalive_s=1", "option 'keepalive_s'"),
         ("mqtt://broker?forget_after_s=0", "option 'forget_after_s'"),
         ("mqtt://broker?forget_after_s=inf", "option 'forget_after_s'"),
-        ("mqtt://broker?qos=2", "unknown option 'qos'; known are: forget_after_s, keepalive_s, password_env"),
+        ("mqtt://broker?qos=2", "unknown option 'qos'; known are: forget_after_s, group_store, keepalive_s"),
+        ("mqtt://broker?session_expiry_s=0", "option 'session_expiry_s'"),
+        ("mqtt://broker?group_store=", "option 'group_store': must be the path of a file, not of a folder"),
+        ("mqtt://broker?group_store=/tmp", "option 'group_store': must be the path of a file, not of a folder"),
+        ("mqtt+ws://broker?tls_insecure=true", "the tls options need TLS; write mqtt+wss://"),
         ("mqtts://broker?tls_ca=/nowhere/ca.pem", "option 'tls_ca': Path does not point to a file"),
         ("mqtt://broker?tls_insecure=true", "the tls options need TLS; write mqtts://"),
         (
@@ -65,12 +69,10 @@ def test_no_text_of_a_bus_shows_its_secret() -> None:
     assert str(bus) == "mqtt://user:***@broker?prefix=lab"
 
 
-async def test_reading_is_refused_with_a_sentence() -> None:
+def test_the_past_is_refused_with_a_sentence_that_says_where_it_is() -> None:
     bus = MqttBus(BusUrl.parse("mqtt://broker"))
-    with pytest.raises(BusError, match="cannot read from MQTT yet"):
-        async with bus.consumer(None):
-            pass
     with pytest.raises(
-        HistoryUnsupportedError, match=r"from the sidecar's journal \(journal:///PATH\) or from Redis"
+        HistoryUnsupportedError,
+        match=r"follow it from now on, the past is in the sidecar's journal \(journal:///PATH\) or in Redis",
     ):
         bus.history(Query())

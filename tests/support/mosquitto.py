@@ -5,11 +5,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import trustme
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from tests.support.processes import WAIT_S, Server, free_port, require_binary, wait_until
+from tests.support.processes import (
+    WAIT_S,
+    Server,
+    free_port,
+    listens,
+    require_binary,
+    wait_until,
+    wait_until_blocking,
+)
 
 
 class Mosquitto(Server):
@@ -20,6 +29,8 @@ class Mosquitto(Server):
         port: A free one where None.
         persistence: Keep retained messages over a clean restart (and, by `autosave_on_changes`, a crash).
         extra_lines: Further lines of the configuration file, those of the listener included.
+        websocket_lines: Those of a second listener, for websockets, on `websocket_port`; None for no such. It is
+            never the only one, because mosquitto 2.0.11 ends with an error without one for plain MQTT.
     """
 
     def __init__(
@@ -30,6 +41,7 @@ class Mosquitto(Server):
         persistence: bool = False,
         anonymous: bool = True,
         extra_lines: Iterable[str] = (),
+        websocket_lines: Iterable[str] | None = None,
     ) -> None:
         port = free_port() if port is None else port
         configuration = folder / f"mosquitto-{port}.conf"
@@ -45,7 +57,14 @@ class Mosquitto(Server):
             data.mkdir(exist_ok=True)
             lines += ["persistence true", f"persistence_location {data}/", "autosave_on_changes true"]
             lines += ["autosave_interval 1"]
-        configuration.write_text("\n".join([*lines, *extra_lines, ""]))
+        lines += extra_lines
+        self.websocket_port: int | None = None
+        if websocket_lines is not None:
+            self.websocket_port = free_port()
+            # Without the domain libwebsockets listens on all addresses.
+            lines += [f"listener {self.websocket_port} 127.0.0.1", "protocol websockets", "socket_domain ipv4"]
+            lines += websocket_lines
+        configuration.write_text("\n".join([*lines, ""]))
         command = [require_binary("mosquitto"), "-c", str(configuration)]
         super().__init__(command, port, folder / f"mosquitto-{port}.log")
 
@@ -55,6 +74,38 @@ class Mosquitto(Server):
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    def start(self) -> None:
+        super().start()
+        port = self.websocket_port
+        if port is not None:
+            wait_until_blocking(lambda: listens(port), f"mosquitto listens on {port}")
+
+
+class Authority:
+    """A certificate authority with the files that a broker and its clients need.
+
+    Attributes:
+        ca: Its own certificate.
+        client: A client's certificate and key, in one file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._authority = trustme.CA()
+        self.ca = folder / "ca.pem"
+        self._authority.cert_pem.write_to_path(str(self.ca))
+        self.client = self._issue("client")
+
+    def server_lines(self, name: str) -> list[str]:
+        """Give the lines of a listener that shows a certificate for this name."""
+        pem = self._issue(name)
+        return [f"cafile {self.ca}", f"certfile {pem}", f"keyfile {pem}"]
+
+    def _issue(self, name: str) -> Path:
+        pem = self._folder / f"{name}.pem"
+        self._authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(pem))
+        return pem
 
 
 class Received(NamedTuple):
