@@ -117,11 +117,15 @@ class Fleet:
             now_s: Monotonic seconds of the reader's own clock.
             after_s: So long a host may say nothing.
         """
-        for name, host in self.hosts.items():
-            if now_s - host.listening_since_s <= after_s:
-                continue
+        quiet = [item for item in self.hosts.items() if now_s - item[1].listening_since_s > after_s]
+        # All of them in one pass: many hosts of many jobs each may be asked for in one turn of the loop.
+        jobs: dict[str, list[str]] = {name: [] for name, _ in quiet}
+        for (at, job), event in self.jobs.items():
+            if at in jobs and event.state not in FINISHED_STATES:
+                jobs[at].append(job)
+        for name, host in quiet:
             stopped = host.newest is not None and host.newest.stopping
-            unfinished = self.unfinished(name)
+            unfinished = tuple(sorted(jobs[name]))
             if not stopped or unfinished:
                 yield Silence(name, host.last_ms, stopped, unfinished)
 

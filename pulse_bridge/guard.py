@@ -63,6 +63,15 @@ class Guard:
             attempts=1 if "on_tick" in self._given_up else self._patience.attempts,
         )
 
+    async def stop(self, at: Instant) -> Changes:
+        """Call `on_stop`; gives what is to be stored."""
+        return await self._bear(
+            "on_stop",
+            lambda: _checked("on_stop", self._subscriber.on_stop(at)),
+            otherwise=NOTHING,
+            attempts=1,
+        )
+
     async def take(self, batch: Batch, at: Instant) -> Changes | None:
         """Give it a batch; what it cannot take becomes dead letters.
 

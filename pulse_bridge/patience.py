@@ -101,3 +101,7 @@ class Patience:
             raise EndedError("it was cancelled from within") from error
         except SystemExit as error:
             raise EndedError("it asked for the end of the program") from error
+        except BaseException as error:
+            if isinstance(error, Exception | KeyboardInterrupt | GeneratorExit):
+                raise
+            raise EndedError(f"it raised {type(error).__name__}") from error

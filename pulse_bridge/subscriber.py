@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pulse_bridge.bus import Batch
+from pulse_bridge.bus import Batch, Bus
 from pulse_bridge.bus_url import hide_secret, is_secret
 from pulse_bridge.clock import Instant
 from pulse_bridge.errors import ConfigError
@@ -35,8 +35,8 @@ class Subscriber(Protocol):
 
     A verb that raises, or takes longer than the time limit of 30 s, is called again with the same arguments, five
     times in all; meanwhile there are no ticks. `on_batch` is then given the events one by one, each in a batch of
-    its own; those that fail again are kept as dead letters and passed over. `on_disconnect` and `on_commit` are
-    called once. A failure of one subscriber never ends another.
+    its own; those that fail again are kept as dead letters and passed over. `on_disconnect`, `on_commit` and
+    `on_stop` are not tried again. A failure of one subscriber never ends another.
     """
 
     durable: ClassVar[bool] = True
@@ -44,6 +44,13 @@ class Subscriber(Protocol):
 
     tick_s: ClassVar[float] = 1.0
     """Seconds between two calls of `on_tick`."""
+
+    def attach(self, bus: Bus) -> None:  # noqa: ARG002 - the port's signature
+        """Keep the bus for questions about its past; called before each `lifespan`, and nothing is connected yet.
+
+        Reading a bus's `history` may hold up the event loop: a journal is read without a pause.
+        """
+        return
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Hold what lives as long as the process: a server, a client.
@@ -88,6 +95,14 @@ class Subscriber(Protocol):
         """Do what may be done only once: all that was given back so far is stored now."""
         return
 
+    async def on_stop(self, at: Instant) -> Changes:  # noqa: ARG002 - the port's signature
+        """Finish what is under way, within a second or two: nothing but `on_commit` is called behind it.
+
+        What is given back is stored, and it is called again until that is nothing: what is begun behind that
+        commit can be finished, too. Not called where there is no connection to store it with.
+        """
+        return NOTHING
+
 
 class SubscriberOptions(BaseModel):
     """What every subscriber may be given behind its `?`; a subscriber's own options inherit from it.
@@ -128,10 +143,11 @@ class SubscriberUrl:
             pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(query))
         except ValueError:
             pairs = []
-        if not name or bool(question) != bool(pairs):
-            raise ConfigError(
-                f"{hide_secret(text)!r} names no subscriber: write NAME or NAME?option=value&option=value"
-            )
+        if not name or "://" in name or bool(question) != bool(pairs):
+            # With chat services every part of a URL can be the secret.
+            before, mark, _ = text.partition("://")
+            shown = f"{hide_secret(before)}{mark}{'***' if mark else ''}"
+            raise ConfigError(f"{shown!r} names no subscriber: write NAME or NAME?option=value&option=value")
         options: dict[str, list[str]] = {}
         for option, value in pairs:
             options.setdefault(option, []).append(value)
@@ -166,13 +182,17 @@ class SubscriberUrl:
             raise ConfigError(f"{self}: option {option!r}: {first['msg']}") from None
 
     def __str__(self) -> str:
-        """Show it without secrets: what looks like a URL or a secret is left out."""
-        shown = "&".join(
-            f"{option}={'***' if is_secret(option) or '://' in value else value}"
-            for option, values in self.options.items()
-            for value in values
-        )
-        return f"{self.name}?{shown}" if shown else self.name
+        """Show it without secrets: what looks like a URL or a secret is left out, and what stands behind a URL.
+
+        That may be a part of it: to forget to write its `&` as `%26` is the mistake that is made most.
+        """
+        shown: list[str] = []
+        behind_url = False
+        for option, values in self.options.items():
+            for value in values:
+                behind_url = behind_url or "://" in value
+                shown.append(f"{option}={'***' if behind_url or is_secret(option) else value}")
+        return f"{self.name}?{'&'.join(shown)}" if shown else self.name
 
 
 def open_subscriber(url: SubscriberUrl) -> Subscriber:

@@ -149,6 +149,7 @@ class Subscription:
     async def _live_once(self) -> None:
         async with AsyncExitStack() as stack:
             try:
+                self._subscriber.attach(self._bus)
                 await self._patience.call_once(lambda: stack.enter_async_context(self._subscriber.lifespan()))
             except ConfigError:
                 raise
@@ -187,6 +188,7 @@ class Subscription:
                 if self._stop.is_set():
                     if all_taken:
                         await self._tick(consumer, coming)  # what it has finished meanwhile need not be done again
+                        await self._finish(consumer, coming)
                     return
                 if coming.done():
                     batch = coming.result()
@@ -215,6 +217,20 @@ class Subscription:
             self._unstored = {**self._unstored, **changes}
         elif changes:
             await self._commit(consumer, changes)
+
+    async def _finish(self, consumer: Consumer, coming: "asyncio.Future[Batch | None]") -> None:
+        """Let it finish what is under way."""
+        is_last_taken = False
+        while changes := await self._guard.stop(self._clock()):
+            self._unstored = {**self._unstored, **changes}
+            if coming.done() and not is_last_taken:  # on a busy bus there is always one
+                batch = coming.result()
+                is_last_taken = batch is not None and await self._take(batch, consumer)
+                if not is_last_taken:
+                    return
+            if self._unstored:
+                unstored, self._unstored = self._unstored, NOTHING
+                await self._commit(consumer, unstored)
 
     def _note_use(self) -> None:
         """Note that the connection is of use. Not before it gave something or held for a tick."""

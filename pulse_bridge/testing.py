@@ -454,7 +454,15 @@ class SubscriberContract:
                 await play.take([make_job_event(4, kind="recovered")])
                 await play.tick(after_s=60)
                 await play.take([make_job_event(5, state="done", status="done")])
-                await play.lose()
+                await play.stop()
+
+    async def test_it_comes_to_an_end(self, subscriber: Subscriber) -> None:
+        """At a stop it is asked until it has nothing more to store, and nobody waits long for that."""
+        async with _playing(subscriber) as play:
+            await play.connect()
+            await play.take([make_job_event(1)], snapshot=True)
+            await play.take([make_job_event(2, state="error", status="error")])
+            await play.stop()
 
 
 class _Play:
@@ -485,6 +493,12 @@ class _Play:
         """Let time pass, and call its tick."""
         self._at = Instant(self._at.now_s + after_s, self._at.wall_s + after_s)
         await self._store(await self._subscriber.on_tick(self._at))
+
+    async def stop(self) -> None:
+        """End as the runtime does."""
+        async with asyncio.timeout(5):
+            while changes := await self._subscriber.on_stop(self._at):
+                await self._store(changes)
 
     async def _store(self, changes: object) -> None:
         assert isinstance(changes, Mapping)

@@ -45,6 +45,7 @@ class Budget:
     _current: dict[Key, Incident] = field(default_factory=dict)
     _waiting: dict[str, float] = field(default_factory=dict)  # id to the monotonic seconds at which to look at it
     _groups: dict[Group, float] = field(default_factory=dict)  # to the monotonic seconds at which the group ends
+    _last_us: int = 0  # of the last message's id: a clock that is set back changes no order
 
     def restore(self, incident: Incident, at: Instant) -> None:
         """Take in what was saved; what the policy does not know any more is dropped."""
@@ -54,6 +55,12 @@ class Budget:
         routes = {route.name for route in self.policy.routes if incident.rule in route.rules}
         incident.tellings = {name: telling for name, telling in incident.tellings.items() if name in routes}
         incident.ready_at_s = self._ready_at_s(incident.at_ms, at)
+        for name, telling in incident.tellings.items():
+            if telling.word != "nothing":  # a restart is no reason to tell sooner
+                phase: Phase = "flapping" if telling.flapping == "told" else telling.word
+                group = (name, incident.rule, phase)
+                end_s = telling.told_at_s + self.policy.group_s
+                self._groups[group] = max(end_s, self._groups.get(group, -inf))
         self._remember(incident)
 
     def holds(self, rule: Rule, host: str, job: str | None) -> bool:
@@ -76,7 +83,7 @@ class Budget:
         last = self._current.get((rule, host, job))
         if last is not None and last.is_open:
             return
-        if last is not None and not last.one_shot and at.now_s < last.changed_at_s + self.policy.quiet_s:
+        if last is not None and not last.one_shot and self._goes_on(last, at):
             last.reopen(finding, at_ms, event, at.now_s)
             self._touch(last)
             return
@@ -94,6 +101,11 @@ class Budget:
         self._remember(incident)
         self._touch(incident)
 
+    def _goes_on(self, last: Incident, at: Instant) -> bool:
+        """Say whether it is the last one again: it flaps, or its closing was never told and would come late."""
+        is_untold = any(telling.word == "open" for telling in last.tellings.values())
+        return is_untold or at.now_s < last.changed_at_s + self.policy.quiet_s
+
     def close(
         self, rule: Rule, host: str, event: JobEvent | None, *, detail: str, at_ms: int, at: Instant
     ) -> None:
@@ -107,12 +119,16 @@ class Budget:
         if all(telling.word == "nothing" and telling.excused for telling in incident.tellings.values()):
             self._drop(incident)
 
-    def due(self, at: Instant, newest: Newest) -> list[Message]:
+    def due(self, at: Instant, newest: Newest, *, hurry: bool = False) -> list[Message]:
         """Give what must be told now; it counts as told.
 
         Args:
             newest: Host and job to the newest event, for the numbers of what is open.
+            hurry: Do not wait for the end of a group: there may be no later.
         """
+        if hurry:
+            self._groups.clear()
+            self._waiting = dict.fromkeys(self._waiting, -inf)
         groups: dict[Group, list[Incident]] = {}
         for identity in [identity for identity, look_at_s in self._waiting.items() if look_at_s <= at.now_s]:
             incident = self.incidents[identity]
@@ -145,17 +161,25 @@ class Budget:
     def _tell(self, group: Group, incidents: list[Incident], at: Instant, newest: Newest) -> Iterator[Message]:
         route_name, _, phase = group
         self._groups[group] = at.now_s + self.policy.group_s
-        notices = [_notice(incident, phase, newest) for incident in incidents[:MAX_LISTED]]
         for incident in incidents:
             incident.tellings[route_name].told(phase, at.now_s)
             self._touch(incident)
-        ids = [incident.id for incident in incidents]
-        for route in self.policy.routes:
-            if route.name == route_name:
-                for target in route.targets:
-                    # Microseconds first, so that what is stored can be sent in order after a restart.
-                    identity = f"{int(at.wall_s * 1e6)}-{short_hash(route_name, target, phase, ids)}"
-                    yield Message(identity, target, notices, max(0, len(incidents) - MAX_LISTED))
+        for target, meant in self._targets_of(route_name, incidents):
+            # Microseconds first, so that what is stored can be sent in order after a restart.
+            self._last_us = max(self._last_us + 1, int(at.wall_s * 1e6))
+            identity = f"{self._last_us}-{short_hash(route_name, target, phase, [one.id for one in meant])}"
+            notices = [_notice(incident, phase, newest) for incident in meant[:MAX_LISTED]]
+            yield Message(identity, target, notices, max(0, len(meant) - MAX_LISTED))
+
+    def _targets_of(self, route_name: str, incidents: list[Incident]) -> Iterator[tuple[str, list[Incident]]]:
+        """Give a route's targets, each with the incidents of which no route before this one tells it."""
+        places = {route.name: place for place, route in enumerate(self.policy.routes)}
+        routes = self.policy.routes[: places[route_name] + 1]
+        for target in routes[-1].targets:
+            others = {route.name for route in routes[:-1] if target in route.targets}
+            meant = [incident for incident in incidents if others.isdisjoint(incident.tellings)]
+            if meant:
+                yield target, meant
 
     def forget(self, host: str, job: str | None) -> None:
         """Drop every incident of a job or host that is not there any more."""

@@ -48,7 +48,7 @@ def send_tests(subscriber: str | None, config: Path | None) -> None:
         raise ConfigError(f"{url}: only alerts have targets to be tried: write 'alerts?notify=URL'")
     answers = asyncio.run(_probe(read_alerts(url)))
     for answer in answers:
-        state = "delivered" if answer.reason is None else f"refused: {answer.reason}"
+        state = "delivered" if answer.reason is None else f"not delivered: {answer.reason}"
         click.echo(printable(f"{answer.target}: {state}"))
     if any(answer.reason is not None for answer in answers):
         sys.exit(1)

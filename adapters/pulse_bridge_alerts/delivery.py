@@ -101,6 +101,14 @@ class Delivery:
         for lane in self._lanes.values():
             lane.withdraw()
 
+    async def settle(self, limit_s: float) -> None:
+        """Give what is being sent a moment to arrive; what waits to be tried again is not waited for."""
+        waits = [asyncio.ensure_future(lane.wait_at_rest()) for lane in self._lanes.values()]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=limit_s)
+            for wait in late:
+                wait.cancel()
+
     def take_finished(self) -> Sequence[str]:
         """Give the ids of the messages that were delivered, or given up and kept, since the last call."""
         finished, self._finished = self._finished, []

@@ -98,6 +98,8 @@ class Lane:
         self._work: asyncio.Task[None] | None = None
         self._is_sending = False
         self._is_withdrawn = False
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
 
     def add(self, message: Message) -> None:
         """Put a message behind the others."""
@@ -105,6 +107,8 @@ class Lane:
             self._give_up(self._waiting.popleft().message, "too many messages wait for this target")
         self._waiting.append(_Waiting(message, self._stamina.clock().now_s))
         self._added.set()
+        if self._work is None:
+            self._at_rest.clear()
 
     def withdraw(self) -> None:
         """Forget every message; one that is being sent at this moment has this one attempt, and no other."""
@@ -116,13 +120,22 @@ class Lane:
             if not self._is_sending:
                 self._work.cancel()
 
+    async def wait_at_rest(self) -> None:
+        """Wait until everything is delivered or given up, or the next one waits to be tried again."""
+        await self._at_rest.wait()
+
     async def run(self) -> None:
         """Deliver until cancelled."""
         while True:
             self._added.clear()
             while self._waiting:
                 await self._deliver_until_withdrawn(self._waiting.popleft())
+            self._at_rest.set()
             await self._added.wait()
+
+    async def _rest(self, seconds: float) -> None:
+        self._at_rest.set()
+        await self._stamina.sleep(seconds)
 
     async def _deliver_until_withdrawn(self, waiting: _Waiting) -> None:
         self._is_withdrawn = False
@@ -142,7 +155,7 @@ class Lane:
             retry=retry_if_exception_type(SendError),
             wait=stamina.wait_s,
             stop=lambda state: self._is_withdrawn or stamina.is_over(state, waiting.since_s),
-            sleep=stamina.sleep,
+            sleep=self._rest,
             reraise=True,
         )
         try:
@@ -161,6 +174,7 @@ class Lane:
 
     async def _attempt(self, message: Message) -> None:
         self._is_sending = True
+        self._at_rest.clear()
         try:
             await self._sender.send(self._word(message))
         except SendError as error:

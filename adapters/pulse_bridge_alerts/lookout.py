@@ -115,9 +115,11 @@ class Lookout:
         if memory is None:
             memory = self.memories[key] = JobMemory(at.now_s, event.observed_ms, at.now_s)
         was = memory.gist
+        # A sidecar that lost its journal sees the same end for the first time, and gives it another run.
+        is_repeated = before is not None and _ending(before) == _ending(event)
         found = {finding.rule: finding for finding in memory.judge(event, before, self.policy, at)}
         for rule in JOB_RULES:
-            self._report(rule, found.get(rule), event, memory, at, known=known)
+            self._report(rule, found.get(rule), event, memory, at, known=known, is_repeated=is_repeated)
         if event.state == "done":
             memory.done_run = event.run
         is_overdue = bool(memory.losses) and at.now_s - self._stored_job_at_s.get(key, -inf) >= SAVE_AGAIN_S
@@ -125,11 +127,19 @@ class Lookout:
             self._changed_jobs.add(key)
 
     def _report(
-        self, rule: Rule, finding: Finding | None, event: JobEvent, memory: JobMemory, at: Instant, *, known: bool
+        self,
+        rule: Rule,
+        finding: Finding | None,
+        event: JobEvent,
+        memory: JobMemory,
+        at: Instant,
+        *,
+        known: bool,
+        is_repeated: bool,
     ) -> None:
         """Tell the budget what a rule says. The end of a run is found once, however often it is repeated."""
         is_end = rule == "done"
-        is_new_end = is_end and memory.done_run != event.run
+        is_new_end = is_end and memory.done_run != event.run and not is_repeated
         if finding is None or is_new_end:
             detail, at_ms = describe_end(rule, event), event.observed_ms
             self.budget.close(rule, event.host, event, detail=detail, at_ms=at_ms, at=at)
@@ -190,6 +200,10 @@ class Lookout:
 
 def _is_stopping(host: Host | None) -> bool:
     return host is not None and host.newest is not None and host.newest.stopping
+
+
+def _ending(event: JobEvent) -> tuple[object, ...]:
+    return event.state, event.timestamp, event.epoch
 
 
 def _gist(event: JobEvent) -> tuple[object, ...]:

@@ -23,6 +23,9 @@ class Deliverer(Protocol):
     def withdraw(self) -> None:
         """Stop trying; what is still to be told is given anew."""
 
+    async def settle(self, limit_s: float) -> None:
+        """Give what is being sent so many seconds to arrive."""
+
     def take_finished(self) -> Sequence[str]:
         """Give the ids of messages that were delivered or given up for good since the last call."""
         ...
@@ -86,6 +89,10 @@ class Outbox:
             self._removed.add(identity)
             del self._messages[identity]
         return changes
+
+    def __len__(self) -> int:
+        """Count what is still to be told."""
+        return len(self._messages)
 
     def release(self, deliverer: Deliverer) -> None:
         """Send what is stored: all that was taken with the changes is."""

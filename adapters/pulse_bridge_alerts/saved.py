@@ -1,6 +1,7 @@
 """The text of what is saved with the cursor: small JSON objects, one a key.
 
 begun                  the group has had its first snapshot
+stamp                  which process stored last, and its how-manieth time that was
 job:<host>/<job>       the event that last made a difference, and what the rules remember
 host:<host>            its newest sign of life, now and then
 incident:<id>          an incident, and what each route was told
@@ -23,6 +24,7 @@ from pulse_bridge_alerts.notice import Message, Notice
 from pulse_bridge_alerts.rules import JobMemory
 
 BEGUN: Final = "begun"
+STAMP: Final = "stamp"
 JOB: Final = "job:"
 HOST: Final = "host:"
 INCIDENT: Final = "incident:"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final, TypeVar
@@ -19,6 +20,8 @@ from pulse_bridge_alerts.saved import (
     HOST,
     INCIDENT,
     JOB,
+    OUT,
+    STAMP,
     decode_host,
     decode_incident,
     decode_job,
@@ -30,6 +33,8 @@ logger = logging.getLogger(__name__)
 TIDY_S: Final = 60.0
 BASELINE_S: Final = 5.0
 """The first snapshot may come in parts; it is whole so long after the last, or with the first event behind it."""
+SETTLE_S: Final = 2.0
+"""At a stop, so long is waited for what is being sent; a sidecar gives its subscribers little more."""
 YIELD_EVERY: Final = 500
 """A snapshot of thousands of jobs must not hold up the sidecar in whose loop this may run."""
 KeptT = TypeVar("KeptT")
@@ -57,6 +62,9 @@ class Alerting(Subscriber):
         self._snapshot_at_s: float | None = None
         self._to_store: dict[str, str | None] = {}
         self._tidy_at_s = 0.0
+        self._process = secrets.token_hex(6)
+        self._given = self._stored = 0  # how often something was given to be stored, and that was stored
+        self._found_stamps: set[str | None] = set()  # of other processes, in what was found stored
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -74,17 +82,30 @@ class Alerting(Subscriber):
                 self._delivery = None
 
     async def on_connect(self, saved: Mapping[str, str], at: Instant) -> None:
-        """Begin from what is stored; a bus that forgot everything is told again what this process knows."""
+        """Begin from what is stored; a bus that forgot it, or a part, is told again what this process knows."""
         self._collect_finished()
-        if BEGUN in saved or not self._begun:
+        if not self._begun or (BEGUN in saved and not self._is_older(saved)):
             await self._rebuild(saved, at)
+            self._found_stamps.add(saved.get(STAMP))
         else:
+            self._to_store |= {key: None for key in saved if key.startswith((JOB, HOST, INCIDENT, OUT))}
             self._lookout.store_all()
             self._outbox.store_all()
             self._to_store[BEGUN] = "1"
         self._lookout.connect(at.now_s)
         self._snapshot_at_s = None
         self._release()
+
+    def _is_older(self, saved: Mapping[str, str]) -> bool:
+        """Say whether something is stored that this process has stored over: the bus came back from an old dump.
+
+        What another replica has stored is never older: its stamp was not seen before.
+        """
+        stamp = saved.get(STAMP)
+        process, _, number = (stamp or "").partition("-")
+        if process == self._process:
+            return int(number) < self._stored
+        return self._stored > 0 and stamp in self._found_stamps
 
     async def on_disconnect(self, reason: str) -> None:  # noqa: ARG002 - the port's signature
         """Stop trying to tell: another replica may have taken over, and would tell the same."""
@@ -157,10 +178,24 @@ class Alerting(Subscriber):
 
     async def on_commit(self) -> None:
         """Send what is stored now."""
+        self._stored = self._given
         self._release()
 
-    def _take_changes(self, at: Instant) -> Changes:
-        self._outbox.put(self._budget.due(at, self._lookout.fleet.jobs))
+    async def on_stop(self, at: Instant) -> Changes:
+        """Tell what still waits, and see what is being sent arrive: a sidecar that ends may have no next start."""
+        changes = self._take_changes(at, hurry=True)
+        if not changes and self._delivery is not None:
+            await self._delivery.settle(SETTLE_S)
+            changes = self._take_changes(at)
+        if not changes and self._outbox:
+            logger.warning(
+                "not everything is told at the end; it is kept for the next start",
+                extra={"messages": len(self._outbox)},
+            )
+        return changes
+
+    def _take_changes(self, at: Instant, *, hurry: bool = False) -> Changes:
+        self._outbox.put(self._budget.due(at, self._lookout.fleet.jobs, hurry=hurry))
         self._collect_finished()
         changes = self._to_store
         self._to_store = {}
@@ -169,7 +204,11 @@ class Alerting(Subscriber):
             incident = self._budget.incidents.get(identity)
             changes[INCIDENT + identity] = encode_incident(incident, at) if incident else None
         self._budget.changed.clear()
-        return changes | self._outbox.take_changes()
+        changes |= self._outbox.take_changes()
+        if changes:
+            self._given += 1
+            changes[STAMP] = f"{self._process}-{self._given}"
+        return changes
 
     def _collect_finished(self) -> None:
         if self._delivery is not None:

@@ -51,7 +51,8 @@ _ENDED: Final[dict[State, str]] = {
 """What a job came to that is not at work: that its trouble is over is no good news then, or not the whole."""
 _MARKS: Final[dict[Phase, str]] = {"open": "ALERT", "close": "OK", "flapping": "FLAPPING", "reminder": "STILL"}
 
-_CALL: Final = re.compile(r"(?<!\w)@(?=\w)")
+# An address such as me@example.com stays; those who are called in the middle of a word, too, are everybody.
+_CALL: Final = re.compile(r"(?<!\w)@(?=\w)|@(?=(?:everyone|here|channel|all)\b)")
 # Replaced one for one; the angle quotes look like the brackets that chat services take for tags and mentions.
 _DEFUSED: Final = str.maketrans({"<": "\u2039", ">": "\u203a", "`": "'"})
 

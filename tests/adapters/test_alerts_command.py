@@ -68,10 +68,10 @@ def test_what_is_refused_is_said_with_its_reason_and_the_exit_code_is_1(call: Ca
     result = call("-v", "alerts", "test", f"alerts?{text}")
     assert result.code == 1
     assert result.out.splitlines() == [
-        "notify-1 (json://***): refused: it answered HTTP 403",
-        "notify-2 (json://***): refused: it cannot be reached",
-        "webhook-1 (http://***): refused: it answered HTTP 403",
-        "webhook-2 (http://***): refused: it cannot be reached (ConnectError)",
+        "notify-1 (json://***): not delivered: it answered HTTP 403",
+        "notify-2 (json://***): not delivered: it cannot be reached",
+        "webhook-1 (http://***): not delivered: it answered HTTP 403",
+        "webhook-2 (http://***): not delivered: it cannot be reached (ConnectError)",
     ]
     assert SECRET not in result.out + result.err
 
@@ -81,7 +81,9 @@ def test_one_that_hangs_is_waited_for_no_longer_than_its_time_limit(call: Caller
     text = f"alerts?webhook={option(sink.url())}&notify={option(sink.url('json'))}&timeout_s=0.1"
     result = call("alerts", "test", text)
     assert result.code == 1
-    assert [line.split(": ", 1)[1] for line in result.out.splitlines()] == ["refused: no answer within 0.1 s"] * 2
+    assert [line.split(": ", 1)[1] for line in result.out.splitlines()] == [
+        "not delivered: no answer within 0.1 s"
+    ] * 2
 
 
 def test_the_process_ends_though_a_service_hangs(home: Home, sink: Sink) -> None:

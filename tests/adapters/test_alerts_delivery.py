@@ -405,6 +405,34 @@ async def test_the_end_leaves_what_waits_to_the_next_start(tmp_path: Path, sink:
         assert await finished(delivery) == ["m1"]
 
 
+async def test_what_is_being_sent_is_given_a_moment_to_arrive(tmp_path: Path, sink: Sink) -> None:
+    sink.hangs = True
+    async with delivering(tmp_path, target(sink.url())) as delivery:
+        delivery.start(message(1))
+        delivery.start(message(2))
+        settled = asyncio.ensure_future(delivery.settle(5.0))
+        await wait_until(lambda: len(sink.requests) == 1, "it is being sent")
+        assert not settled.done()
+        sink.released.set()
+        await settled
+        assert delivery.take_finished() == ["m1", "m2"]
+
+
+async def test_what_waits_to_be_tried_again_or_hangs_is_not_waited_for(
+    tmp_path: Path, sink: Sink, other: Sink, clock: Clock
+) -> None:
+    sink.statuses = [500]
+    other.hangs = True
+    stamina = clock.stamina(sleep=asyncio.sleep, first_s=300.0)
+    targets = (target(sink.url()), target(other.url(), "tablet"))
+    async with delivering(tmp_path, *targets, stamina=stamina) as delivery:
+        delivery.start(message(1))
+        delivery.start(message(2, to="tablet"))
+        await wait_until(lambda: len(sink.requests) == len(other.requests) == 1, "both were tried")
+        await asyncio.wait_for(delivery.settle(0.05), 2.0)
+        assert delivery.take_finished() == []
+
+
 async def test_a_message_that_cannot_be_sent_at_all_does_not_end_the_others(tmp_path: Path, sink: Sink) -> None:
     async with delivering(tmp_path, target(sink.url())) as delivery:
         delivery.start(message(1)._replace(notices=[]))

@@ -193,6 +193,32 @@ def test_groups_of_rules_phases_and_routes_are_their_own() -> None:
     assert len({message.id for _, message in clerk.told}) == 10
 
 
+def test_two_routes_to_one_target_tell_it_once() -> None:
+    routes = (Route("first", ("phone",), match=Match(jobs=("a",))), Route("second", ("phone", "tablet")))
+    clerk = Clerk(make_policy(routes=routes))
+    clerk.open("a", "b")
+    clerk.wait(40)
+    clerk.close("a", "b")
+    clerk.wait(40)
+    heard = {
+        target: [_words(message) for _, message in clerk.told if message.target == target]
+        for target in ("phone", "tablet")
+    }
+    assert heard == {
+        "phone": ["open a", "open b", "close a", "close b"],
+        "tablet": ["open a b", "close a b"],
+    }
+
+
+def test_ids_of_messages_grow_though_the_clock_is_set_back() -> None:
+    clerk = Clerk()
+    clerk.open("a")
+    before = clerk.budget.due(clerk.at, {})
+    clerk.close("a")
+    behind = clerk.budget.due(clerk.at._replace(wall_s=clerk.at.wall_s - 3600), {})
+    assert before[0].id < behind[0].id
+
+
 def test_a_route_is_told_only_of_its_rules() -> None:
     clerk = Clerk(make_policy(routes=(Route("one", ("x",), rules=frozenset({"error"})),)))
     clerk.open("a")
@@ -454,6 +480,34 @@ def test_an_incident_told_before_and_closed_within_a_silence_is_told_closed_behi
     assert clerk.words == ["open a"]
     clerk.wait(200)
     assert clerk.words == ["open a", "close a"]
+
+
+def test_what_closed_within_a_silence_and_is_back_behind_it_is_still_open_for_all_that_anybody_knows() -> None:
+    clerk = Clerk()
+    clerk.open("a")
+    clerk.tell()
+    clerk.policy = clerk.budget.policy = silence(3000)
+    clerk.close("a")
+    clerk.wait(1000)
+    clerk.open("a")
+    clerk.wait(1500)
+    clerk.policy = clerk.budget.policy = make_policy()
+    clerk.wait(100)
+    assert clerk.words == ["open a"]
+
+
+@pytest.mark.parametrize("quiet_s", [0, 10])
+def test_a_closing_that_waits_for_its_group_never_comes_behind_the_next_opening(quiet_s: float) -> None:
+    clerk = Clerk(make_policy(quiet_s=quiet_s))
+    clerk.open("a", "b")
+    clerk.wait(40)
+    clerk.close("b")
+    clerk.wait(1)
+    clerk.close("a")
+    clerk.wait(15)
+    clerk.open("a")
+    clerk.wait(100)
+    assert clerk.words == ["open a b", "close b"]
 
 
 def test_a_silence_without_end_mutes_for_good_and_only_what_it_means() -> None:

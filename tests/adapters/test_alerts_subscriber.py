@@ -279,6 +279,81 @@ async def test_a_restart_of_the_subscriber_tells_nothing_of_what_is_known() -> N
         assert desk.words == told == ["open stale a", "open error b"]
 
 
+async def test_a_bus_that_came_back_from_an_older_dump_makes_nobody_hear_a_thing_twice() -> None:
+    desk = Desk(make_policy("stale", "error"))
+    dumps = []
+    async with desk:
+        dumps.append(dict(desk.saved))
+        await desk.begin(desk.job("a"), desk.job("b"))
+        await desk.restart()
+        dumps.append(dict(desk.saved))  # of the process before
+        desk.sink.holds = True
+        error = desk.job("b", "error")
+        await desk.give(error)
+        dumps.append(dict(desk.saved))  # with a message on its way
+        desk.sink.holds = False
+        stale = desk.job("a", "stale")
+        await desk.give(stale)
+        await desk.tick()
+        for dump in dumps:
+            desk.saved = dict(dump)
+            await desk.reconnect()
+            await desk.give(error, stale, snapshot=not dump)
+            await desk.wait(40)
+            assert desk.words == ["open error b", "open stale a"]
+        assert not [key for key in desk.saved if key.startswith("out:")]
+        await desk.restart()
+        await desk.wait(40)
+    assert desk.words == ["open error b", "open stale a"]
+
+
+async def test_what_another_replica_has_stored_is_believed_though_this_one_knows_less() -> None:
+    desk = Desk(make_policy("stale"))
+    async with desk:
+        await desk.begin(desk.job("a"))
+        first = desk.alerting
+        await desk.restart()
+        await desk.happens("a", "stale")
+        desk.alerting = first
+        async with first.lifespan():
+            await desk.reconnect()
+            await desk.happens("a", "running")
+            await desk.tick()
+    assert desk.words == ["open stale a", "close stale a"]
+
+
+async def test_a_restart_amid_a_group_is_no_reason_to_tell_sooner() -> None:
+    desk = Desk(make_policy("stale"))
+    async with desk:
+        await desk.begin(*(desk.job(name) for name in "abcd"))
+        await desk.happens("a", "stale")
+        await desk.wait(5)
+        await desk.happens("b", "stale")
+        await desk.restart()
+        await desk.wait(5)
+        await desk.happens("c", "stale")
+        await desk.restart()
+        await desk.happens("d", "stale")
+        await desk.wait(60)
+    assert desk.words == ["open stale a", "open stale b c d"]
+
+
+async def test_an_end_that_a_sidecar_without_its_journal_sees_again_is_no_news() -> None:
+    desk = Desk(make_policy("done", "error"))
+    async with desk:
+        await desk.begin(desk.job("a"), desk.job("b"))
+        ended = {name: desk.job(name, state) for name, state in (("a", "done"), ("b", "error"))}
+        await desk.give(*ended.values())
+        await desk.wait(60)
+        for name, event in ended.items():
+            await desk.give(event._replace(id=EventId(f"anew{name}", 1), run=event.run + 99))
+        await desk.wait(60)
+        assert desk.words == ["open done a", "open error b"]
+        await desk.happens("a", "done")
+        await desk.wait(60)
+    assert desk.words[2:] == ["open done a"], "a run whose begin nobody saw ends, too"
+
+
 async def test_a_broker_that_forgot_everything_is_told_again_and_nobody_else_is() -> None:
     async with Desk(make_policy()) as desk:
         desk.speaking = {"node1"}
@@ -380,12 +455,37 @@ async def test_a_message_is_sent_only_behind_the_commit_that_stores_it() -> None
         assert desk.words == ["open error a"]
 
 
+async def test_at_a_stop_what_waits_for_its_group_is_told_for_there_may_be_no_next_start() -> None:
+    desk = Desk(make_policy("done"))
+    async with desk:
+        await desk.begin(desk.job("a"), desk.job("b"))
+        await desk.happens("a", "done")
+        await desk.happens("b", "done")
+        await desk.tick()
+        assert desk.words == ["open done a"]
+        await desk.stop()
+    assert desk.words == ["open done a", "open done b"]
+    assert not [key for key in desk.saved if key.startswith("out:")], "and is not told again"
+
+
+async def test_what_no_target_took_before_the_end_is_kept_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with Desk(make_policy()) as desk:
+        await desk.begin()
+        desk.sink.holds = True
+        await desk.happens("a", "error")
+        await desk.stop()
+    assert [key for key in desk.saved if key.startswith(OUT)]
+    assert [record.message for record in caplog.records] == [
+        "not everything is told at the end; it is kept for the next start"
+    ]
+
+
 async def test_an_incident_and_its_message_are_stored_in_one_commit() -> None:
     async with Desk(make_policy()) as desk:
         await desk.begin()
         await desk.happens("a", "error")
         (changes,) = [changes for changes in desk.commits if any(key.startswith(OUT) for key in changes)]
-        assert {key.partition(":")[0] for key in changes} == {"incident", "job", "out"}
+        assert {key.partition(":")[0] for key in changes} == {"incident", "job", "out", "stamp"}
 
 
 async def test_a_message_that_is_not_finished_is_sent_by_the_next_replica_under_the_same_id() -> None:
@@ -458,7 +558,7 @@ async def test_heartbeats_and_ordinary_pulses_store_next_to_nothing() -> None:
             for _ in range(6):
                 await desk.wait(10, 10)
                 await desk.give(*(desk.job(job, epoch=minute / 10) for job in jobs))
-        assert sum(len(changes) for changes in desk.commits) <= 12  # its host's last word, each minute
+        assert sum(len(changes) for changes in desk.commits) <= 24  # its host's last word and a stamp, each minute
         assert not desk.told
 
 

@@ -161,6 +161,7 @@ def test_names_and_messages_begin_no_line_make_no_link_and_call_nobody() -> None
 
 
 def test_what_is_harmless_stays_as_it_is() -> None:
+    assert defuse("all@everyone: 7@here") == "all(at)everyone: 7(at)here", "some services call all of them, too"
     assert defuse("epoch 2/3 [step 150/800], mail a@b.org, 50% & more") == (
         "epoch 2/3 [step 150/800], mail a@b.org, 50% & more"
     )

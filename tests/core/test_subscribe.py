@@ -382,6 +382,7 @@ async def test_one_that_hangs_is_cancelled_and_given_up_in_bounded_time(bench: B
     [
         (asyncio.CancelledError(), "EndedError: it was cancelled from within"),
         (SystemExit(1), "EndedError: it asked for the end of the program"),
+        (BaseExceptionGroup("both", [SystemExit(1)]), "EndedError: it raised BaseExceptionGroup"),
         (DOWN, "BusUnavailableError: nobody listens"),
         (ConfigError("no such thing"), "ConfigError: no such thing"),
         (TimeoutError(), "TimeoutError"),
@@ -605,6 +606,48 @@ async def test_at_a_stop_it_may_still_store_what_it_has_finished(bench: Bench) -
         stop.set()
         await asyncio.wait_for(task, WAIT_S)
     assert bench.bus.saved["alerts"] == {"told": "1"}
+
+
+async def test_at_a_stop_it_finishes_what_is_under_way_and_what_that_began(bench: Bench) -> None:
+    steps = ["begun", "finished"]
+
+    async def finish(*_: object) -> dict[str, str]:
+        return {"told": steps.pop(0)} if steps else {}
+
+    recorder = Recorder(on_stop=finish)
+    async with bench.running(bench.subscription(recorder)) as (stop, task):
+        bench.bus.put(job("a"))
+        await wait_until(lambda: bench.bus.cursors == {"alerts": 1}, "the event is taken")
+        stop.set()
+        await asyncio.wait_for(task, WAIT_S)
+    assert bench.bus.saved["alerts"] == {"told": "finished"}
+    assert [verb for verb, _ in recorder.calls][-5:] == ["on_stop", "on_commit", "on_stop", "on_commit", "on_stop"]
+
+
+async def test_what_comes_while_it_finishes_is_taken_before_that_is_stored(bench: Bench) -> None:
+    steps = ["begun", "finished"]
+
+    async def finish(*_: object) -> dict[str, str]:
+        if steps[:1] == ["begun"]:
+            bench.bus.put(job("b", 2), job("c", 3))
+            await wait_until(lambda: bench.bus.given == 2, "the next batch is given")
+        return {"told": steps.pop(0)} if steps else {}
+
+    recorder = Recorder(on_stop=finish, saves={"told": "taken"})
+    async with bench.running(bench.subscription(recorder)) as (stop, task):
+        bench.bus.put(job("a"))
+        await wait_until(lambda: bench.bus.cursors == {"alerts": 1}, "the event is taken")
+        stop.set()
+        await asyncio.wait_for(task, WAIT_S)
+    assert recorder.given("on_batch") == [["b", "c"]]
+    assert bench.bus.saved["alerts"] == {"told": "finished"}
+
+
+async def test_one_that_finds_no_end_is_cancelled_at_a_stop(bench: Bench) -> None:
+    async with bench.running(bench.subscription(Recorder(on_stop=hang), stop_s=0.01)) as (stop, task):
+        await wait_until(lambda: bool(bench.bus.commits), "it has begun")
+        stop.set()
+        await asyncio.wait_for(task, WAIT_S)
 
 
 async def test_a_verb_that_does_not_end_is_cancelled_at_a_stop_and_its_batch_comes_again(bench: Bench) -> None:

@@ -156,6 +156,21 @@ def test_another_form_is_one_sentence(text: str) -> None:
         SubscriberUrl.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("tgram://hunter2/1", "'tgram://***'"),
+        ("https://h/hunter2?x=1", "'https://***'"),
+        ("alerts?https://h/hunter2", "'alerts?https://***'"),
+        ("alerts?password=hunter2&&notify=json://h/hunter2", "'alerts?password=***&&notify=json://***'"),
+    ],
+)
+def test_a_url_where_a_name_should_stand_is_not_shown(text: str, shown: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        SubscriberUrl.parse(text)
+    assert str(error.value).startswith(f"{shown} names no subscriber")
+
+
 def test_options_are_read_by_the_subscriber_s_model() -> None:
     options = SubscriberUrl.parse("x?port=80&notify=a&notify=b&name=night").parse_options(Options)
     assert options == Options(port=80, notify=("a", "b"), name="night")
@@ -170,6 +185,7 @@ def test_options_are_read_by_the_subscriber_s_model() -> None:
         ("x?name=", "x?name=: option 'name': String should have at least 1 character"),
         ("x?bogus=json://u:hunter2@h", "x?bogus=***: unknown option 'bogus'"),
         ("x?token=hunter2", r"x?token=***: unknown option 'token'"),
+        ("x?notify=json://h?a=b&key=hunter2", r"x?notify=***&key=***: unknown option 'key'"),
     ],
 )
 def test_a_wrong_option_is_one_sentence_without_a_secret(text: str, sentence: str) -> None:

@@ -165,7 +165,7 @@ def test_a_restart_of_subscriber_or_broker_tells_nothing_that_is_known(
     with running_sink() as sink, SidecarProcess(tmp_path, [redis_server.url]) as sidecar:
         write_error_status(str(status(sidecar, "before")), "was so before")
         wait_until_blocking(lambda: bool(redis_server.stream()), "it is there")
-        subscriber = alerts(tmp_path, redis_server.url, sink)
+        subscriber = alerts(tmp_path, redis_server.url, sink, "group_s=1")
         with started(subscriber):
             settle(redis_server)
             write_error_status(str(status(sidecar, "a")), "CUDA out of memory")
@@ -258,3 +258,20 @@ def test_a_sink_that_hangs_does_not_hold_up_the_other(redis_server: RedisServer,
             hanging.released.set()
             wait_until_blocking(lambda: len(told(hanging)) == 3, "it has them all in the end, in order")
     assert told(hanging) == told(sink)
+
+
+def test_the_last_words_of_a_sidecar_that_ends_by_itself_are_told_before_it_ends_and_once(tmp_path: Path) -> None:
+    with running_sink() as sink:
+        options = ["--exit-when-done", "--with", f"alerts?webhook={sink.url()}"]
+        sidecar = SidecarProcess(tmp_path, options=options)
+        for job in ("first", "second"):
+            write_running_status(status(sidecar, job), 1, 3, 0.5)
+        with sidecar:
+            sidecar.wait_for_message("connected")
+            for job in ("first", "second"):
+                write_error_status(status(sidecar, job), "out of memory")
+            assert sidecar.wait() == 0
+            assert {one.job for one in told(sink)} == {"first", "second"}
+            sidecar.start()
+            assert sidecar.wait() == 0
+        assert len(told(sink)) == 2

@@ -42,6 +42,9 @@ class Sink:
             self.started.append(message)
             self._finished.append(message.id)
 
+    async def settle(self, limit_s: float) -> None:
+        """Have nothing under way."""
+
     def withdraw(self) -> None:
         """Keep what was given: a test looks at it."""
 
@@ -161,6 +164,13 @@ class Desk:
                 await self.give(*(self.host(name) for name in sorted(self.speaking)))
                 speak_at_s = self.now_s + 10
             await self.tick()
+
+    async def stop(self) -> None:
+        """End as the runtime does."""
+        while changes := await self.alerting.on_stop(self.at):
+            self.store(changes, commit=True)
+            await self.alerting.on_commit()
+        await self._stack.aclose()
 
     @property
     def words(self) -> list[str]:

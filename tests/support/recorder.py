@@ -42,6 +42,10 @@ class Recorder(Subscriber):
     async def on_commit(self) -> None:
         await self._play("on_commit", None)
 
+    async def on_stop(self, at: Instant) -> Changes:
+        found = await self._play("on_stop", None, at)
+        return NOTHING if found is None else found
+
     async def _play(self, verb: str, shown: object, *arguments: object) -> Any:
         self.calls.append((verb, shown))
         play = self.plays.get(verb)
