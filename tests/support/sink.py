@@ -29,6 +29,7 @@ class Sink:
         self.port = port
         self.requests: list[Request] = []
         self.statuses: list[int] = []  # answered in turn; then the last for ever
+        self.refused: set[str] = set()  # ids of messages that are answered 500 whatever else is said
         self.headers: dict[str, str] = {}
         self.hangs = False
         self.released = threading.Event()
@@ -43,6 +44,8 @@ class Sink:
         self.requests.append(request)
         if self.hangs:
             self.released.wait(60)
+        if self.refused and request.json["id"] in self.refused:
+            return 500
         if not self.statuses:
             return 200
         return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
