@@ -3,9 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -16,29 +15,9 @@ from pulse_bridge.event import Event, EventId, from_fields, to_json, to_text_fie
 from pulse_bridge.testing import PRESENCE, SAMPLE_MS, PublisherContract, make_host_event, make_job_event
 from pulse_bridge_redis import RedisBus
 from tests.support.processes import wait_until
-from tests.support.redis_server import Proxy, RawRedis, RedisServer, running
+from tests.support.redis_server import Proxy, RawRedis, RedisServer
 
 JOB_KEY = "pulse:job:node1:llm/run a"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    folder: Path = tmp_path_factory.mktemp("redis")
-    with running(RedisServer(folder)) as server:
-        yield server
-
-
-@pytest.fixture
-def redis(server: RedisServer) -> Iterator[RawRedis]:
-    with server.client() as client:
-        client.flushall()
-        client.script_flush()
-        yield client
-
-
-@pytest.fixture
-def bus(server: RedisServer, redis: RawRedis) -> RedisBus:  # noqa: ARG001 - an empty Redis first
-    return make_bus(server.url)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -16,25 +16,7 @@ from pulse_bridge.testing import PRESENCE, ConsumerContract, make_host_event, ma
 from pulse_bridge_redis import RedisBus, reader
 from pulse_bridge_redis.consumer import RedisConsumer
 from tests.support.processes import wait_until
-from tests.support.redis_server import Proxy, RawRedis, RedisServer, running
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(RedisServer(tmp_path_factory.mktemp("redis"))) as server:
-        yield server
-
-
-@pytest.fixture
-def redis(server: RedisServer) -> Iterator[RawRedis]:
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def bus(server: RedisServer, redis: RawRedis) -> RedisBus:  # noqa: ARG001 - an empty Redis first
-    return make_bus(server.url)
+from tests.support.redis_server import Proxy, RawRedis, RedisServer
 
 
 def make_bus(url: str) -> RedisBus:

@@ -20,28 +20,9 @@ from pulse_bridge.saved import read_saved
 from pulse_bridge.testing import PRESENCE, make_job_event
 from pulse_bridge_redis import RedisBus, lease
 from tests.support.processes import wait_until
-from tests.support.redis_server import Proxy, RawRedis, RedisServer, running
+from tests.support.redis_server import Proxy, RawRedis, RedisServer
 
 HASH, LOCK = "pulse:group:alerts", "pulse:lease:alerts"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(RedisServer(tmp_path_factory.mktemp("redis"))) as server:
-        yield server
-
-
-@pytest.fixture
-def redis(server: RedisServer) -> Iterator[RawRedis]:
-    with server.client() as client:
-        client.flushall()
-        client.script_flush()
-        yield client
-
-
-@pytest.fixture
-def bus(server: RedisServer, redis: RawRedis) -> RedisBus:  # noqa: ARG001 - an empty Redis first
-    return make_bus(server.url)
 
 
 def make_bus(url: str) -> RedisBus:

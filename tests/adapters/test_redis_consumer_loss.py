@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
@@ -20,24 +20,6 @@ from tests.support.redis_server import RawRedis, RedisServer, running
 EVENTS, HASH = "pulse:events", "pulse:group:alerts"
 TRIMMED = "entries were trimmed before they were read; going on from what is so now"
 ANEW = "the stream is another one than before; going on from what is so now"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(RedisServer(tmp_path_factory.mktemp("redis"))) as server:
-        yield server
-
-
-@pytest.fixture
-def redis(server: RedisServer) -> Iterator[RawRedis]:
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def bus(server: RedisServer, redis: RawRedis) -> RedisBus:  # noqa: ARG001 - an empty Redis first
-    return RedisBus(BusUrl.parse(server.url))
 
 
 @pytest.fixture(autouse=True)

@@ -1,36 +1,15 @@
 """Who has a host's name, and who goes on using it."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from pulse_bridge.bus import Presence
-from pulse_bridge.bus_url import BusUrl
 from pulse_bridge.errors import BusUnavailableError, HostTakenError
 from pulse_bridge.testing import PRESENCE, make_host_event, make_job_event
 from pulse_bridge_redis import RedisBus, presence
 from tests.support.processes import wait_until
-from tests.support.redis_server import RawRedis, RedisServer, running
+from tests.support.redis_server import RawRedis
 
 KEY = "pulse:host:node1"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(RedisServer(tmp_path_factory.mktemp("redis"))) as server:
-        yield server
-
-
-@pytest.fixture
-def redis(server: RedisServer) -> Iterator[RawRedis]:
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def bus(server: RedisServer, redis: RawRedis) -> RedisBus:  # noqa: ARG001 - an empty Redis first
-    return RedisBus(BusUrl.parse(server.url))
 
 
 @pytest.fixture
