@@ -155,9 +155,10 @@ def format_time(unix_ms: int) -> str:
     """Write Unix milliseconds as RFC 3339 in UTC, e.g. `2026-01-02T03:04:05.678Z`."""
     global _second_text  # noqa: PLW0603 - events of one second share the expensive part
     second, ms = divmod(unix_ms, 1000)
-    if _second_text[0] != second:
-        _second_text = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-    return f"{_second_text[1]}.{ms:03d}Z"
+    known = _second_text  # once, because another thread may be at it
+    if known[0] != second:
+        known = _second_text = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+    return f"{known[1]}.{ms:03d}Z"
 
 
 def parse_time(text: str) -> int:

@@ -1,0 +1,108 @@
+"""One connection of a client: uvicorn's own, with the limits that it lacks."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+logger = logging.getLogger("pulse_bridge_web.http")
+logger.setLevel(logging.ERROR)  # what strangers send that is no HTTP is no news
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out what our own end cut off."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+logger.addFilter(_is_news)
+
+REQUEST_S: Final = 10.0
+"""So long a client may take to send its request."""
+
+ANSWER_S: Final = 60.0
+"""So long a client may take to fetch the rest of an answer, once it is all written."""
+
+LOW_WATER_BYTES: Final = 16_384
+HIGH_WATER_BYTES: Final = 65_536
+"""Above this a viewer is waited for; what is above is at most one frame."""
+
+
+class Connection(H11Protocol):
+    """A connection, which the application finds in the state of its scope.
+
+    Args:
+        max_connections: Beyond so many and a few more a connection is closed unanswered.
+    """
+
+    def __init__(self, config: Config, server_state: ServerState, *, max_connections: int) -> None:
+        self._max_connections = max_connections
+        self._deadline: asyncio.TimerHandle | None = None
+        self._lost = asyncio.Event()
+        super().__init__(config, server_state, {"connection": self})
+        self.logger = logger
+        self.access_log = False  # an address may carry the token
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take the connection, or close it where there are too many."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
+        # uvicorn answers those beyond its limit with 503; this is for those that ask nothing.
+        if len(self.connections) > self._max_connections + 100:
+            transport.abort()
+            return
+        self._set_deadline(REQUEST_S, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request in; it must be whole in time."""
+        super().data_received(data)
+        if self.is_answering:
+            self._clear_deadline()
+        elif self._deadline is None:
+            self._set_deadline(REQUEST_S, self.transport.abort)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for the end, but not for ever."""
+        super().on_response_complete()
+        if not self.is_answering:
+            self._clear_deadline()
+            self._set_deadline(ANSWER_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end."""
+        self._clear_deadline()
+        self._lost.set()
+        super().connection_lost(exc)
+
+    @property
+    def is_answering(self) -> bool:
+        """Say whether a request is at work."""
+        cycle: object = self.cycle  # None before the first request, whatever its type says
+        return isinstance(cycle, RequestResponseCycle) and not cycle.response_complete
+
+    async def drained(self, limit_s: float) -> bool:
+        """Wait until the client has taken most of what was written; False where it takes too long."""
+        if not self.flow.write_paused:
+            return True
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.flow.drain()
+        except TimeoutError:
+            return False
+        return True
+
+    async def abort(self) -> None:
+        """Close it at once, and throw away what was written and not taken."""
+        self.transport.abort()
+        await self._lost.wait()
+
+    def _set_deadline(self, after_s: float, then: Callable[[], Any]) -> None:
+        self._deadline = self.loop.call_later(after_s, then)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,164 @@
+"""The past of a job, from the bus, bounded in events, in time, and in how many ask at once.
+
+The journal and a recording are read without a pause, which on the event loop would hold up everybody. So a bus is
+read by a thread, on an event loop of its own.
+"""
+
+import asyncio
+import glob
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from pulse_bridge.bus import Bus, Query
+from pulse_bridge.errors import BusError, ConfigError, HistoryUnsupportedError
+from pulse_bridge.event import JobEvent
+from pulse_bridge.threads import run_in_daemon_thread
+
+LIMIT: Final = 5000
+MOST: Final = 20_000
+READ_S: Final = 15.0
+"""A bus that takes longer to be read is read no further."""
+
+_READERS: Final = 2
+_PATIENCE_S: Final = 30.0
+_CHANGES: Final = ("change", "stale", "recovered", "gone")
+
+
+class Past(NamedTuple):
+    """What was found.
+
+    Args:
+        events: Oldest first.
+        complete: These are all that the bus has of what was asked for.
+        reason: If not, why, in words.
+    """
+
+    events: Sequence[JobEvent]
+    complete: bool
+    reason: str | None
+
+
+class BusyError(Exception):
+    """Too many ask for the past at once; ask again later."""
+
+
+class History:
+    """Reads the past.
+
+    Args:
+        read_s: So long a reading may take.
+        clock: Gives monotonic seconds.
+    """
+
+    def __init__(self, *, read_s: float = READ_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self.bus: Bus | None = None
+        self._read_s = read_s
+        self._clock = clock
+        self._turns = asyncio.Semaphore(_READERS)
+
+    async def job(
+        self,
+        host: str,
+        job: str,
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        run: int | None = None,
+        limit: int = LIMIT,
+        heartbeats: bool = False,
+    ) -> Past:
+        """Give the newest events of a job in a range.
+
+        Args:
+            since_ms: Unix milliseconds of `observed_at`, included.
+            until_ms: Unix milliseconds of `observed_at`, not included.
+            limit: At most so many, the last of the range.
+
+        Raises:
+            BusyError: Ask again later.
+        """
+        query = Query(
+            since_ms=since_ms,
+            until_ms=until_ms,
+            hosts=(glob.escape(host),),
+            jobs=(glob.escape(job),),
+            kinds=(*_CHANGES, "heartbeat") if heartbeats else _CHANGES,
+            runs=() if run is None else (run,),
+        )
+        return await self._read(query, limit)
+
+    async def recent(self, since_ms: int, limit: int) -> Past:
+        """Give the newest changes of all jobs."""
+        return await self._read(Query(since_ms=since_ms, kinds=_CHANGES), limit)
+
+    async def _read(self, query: Query, limit: int) -> Past:
+        bus = self.bus
+        if bus is None:
+            return Past((), complete=False, reason="no bus is known here to ask for the past")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise BusyError("others read the past; ask again in a moment") from None
+        reading = _Reading(bus, query, limit, self._clock, self._clock() + self._read_s)
+        past = asyncio.ensure_future(run_in_daemon_thread(reading.run))
+        # A thread that hangs keeps its turn: else every further question would start another one.
+        past.add_done_callback(lambda _: self._turns.release())
+        try:
+            async with asyncio.timeout(self._read_s * 1.5):
+                return await asyncio.shield(past)
+        except TimeoutError:
+            return Past((), complete=False, reason="the bus does not answer in time")
+        finally:
+            reading.given_up.set()
+
+
+class _Reading:
+    """One reading of a bus to the end of the range, in a thread.
+
+    Args:
+        end_s: When it ends at the latest, on `clock`.
+    """
+
+    def __init__(self, bus: Bus, query: Query, limit: int, clock: Callable[[], float], end_s: float) -> None:
+        self.given_up = threading.Event()
+        self._bus = bus
+        self._query = query
+        self._limit = limit
+        self._clock = clock
+        self._end_s = end_s
+
+    def run(self) -> Past:
+        """Read, and say what cannot be read."""
+        try:
+            return asyncio.run(self._read())
+        except HistoryUnsupportedError as error:
+            return Past((), complete=False, reason=str(error))
+        except (BusError, ConfigError) as error:
+            return Past((), complete=False, reason=f"the past cannot be read now: {error}")
+
+    async def _read(self) -> Past:
+        found: deque[JobEvent] = deque(maxlen=self._limit)
+        count = 0
+        reason = None
+        events = self._bus.history(self._query)
+        try:
+            async for event in events:
+                if isinstance(event, JobEvent):
+                    count += 1
+                    found.append(event)
+                if self.given_up.is_set() or self._clock() > self._end_s:
+                    reason = "the past is long and was not read to its end: ask for less with since= and until="
+                    break
+        finally:
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+        if reason is None and count > len(found):
+            reason = (
+                f"only the last {self._limit} events: ask for those before with until=, or for more with limit="
+            )
+        return Past(tuple(found), complete=reason is None, reason=reason)

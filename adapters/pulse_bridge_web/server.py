@@ -1,0 +1,127 @@
+"""Listens on one TCP port, in the event loop that is there, with no signal handlers of its own."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import Final
+
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from pulse_bridge.errors import ConfigError
+from pulse_bridge_web.connection import Connection
+from pulse_bridge_web.gate import HEADER_BYTES
+
+logger = logging.getLogger(__name__)
+
+STOP_S: Final = 1.0
+"""So long answers at hand may go on after a stop."""
+
+_SEND_BUFFER_BYTES: Final = 131_072
+"""What the kernel holds for a client: what stands there grows old, and is not counted as our memory."""
+
+_KEEP_ALIVE_S: Final = 15
+_SPARE_FILES: Final = 128
+"""Files that this process may need beside its connections."""
+
+
+def listen(bind: str, port: int, *, has_token: bool, shown: str) -> socket.socket:
+    """Open the listening socket. Blocks where `bind` is a name.
+
+    Raises:
+        ConfigError: It cannot listen there, or everybody could read it without a token.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if not has_token and not ip_address(str(address[0]).partition("%")[0]).is_loopback:
+            raise ConfigError(
+                f"{shown}: bind={bind} lets other machines read every job: name an environment variable that holds"
+                " a token with token_env=NAME, or a file with token_file=PATH"
+            )
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+            sock.bind(address)
+            sock.listen(1024)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise ConfigError(f"{shown}: {_reason(error, bind, port)}") from error
+    return sock
+
+
+def _reason(error: OSError, bind: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {bind} is in use by another program; choose another with port=NUMBER"
+    if error.errno == errno.EACCES:
+        return f"this user may not listen on port {port}; choose one above 1023 with port=NUMBER"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"this machine has no address {bind!r} to listen on; choose another with bind=ADDRESS"
+    return f"cannot listen on port {port} of {bind}: {error.strerror}"
+
+
+def affordable(connections: int) -> int:
+    """Give how many connections there may be, so that this process keeps files for its work."""
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return connections
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _SPARE_FILES
+    if resource.RLIM_INFINITY in (limit, most) or limit >= wanted:
+        return connections
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), most))
+        limit = min(wanted, most)
+    return max(1, min(connections, limit - _SPARE_FILES))
+
+
+@asynccontextmanager
+async def serve(app: ASGIApp, sock: socket.socket, *, max_connections: int) -> AsyncIterator[None]:
+    """Answer requests for the length of the block; what is still open behind it is cut off."""
+    config = Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        proxy_headers=False,
+        limit_concurrency=max_connections + 1,  # it answers that many with a refusal
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+    )
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(config, state, max_connections=max_connections), sock=sock, backlog=1024
+    )
+    try:
+        yield
+    finally:
+        server.close()
+        await _end(state)
+
+
+async def _end(state: ServerState) -> None:
+    connections = [connection for connection in state.connections if isinstance(connection, Connection)]
+    for connection in connections:
+        connection.shutdown()
+    if state.tasks:
+        await asyncio.wait(state.tasks, timeout=STOP_S)
+    for connection in connections:
+        await connection.abort()
+    # Each notices that its client is gone.
+    if state.tasks:
+        await asyncio.wait(state.tasks, timeout=STOP_S)
+    for task in state.tasks:
+        task.cancel()
