@@ -121,7 +121,7 @@ def test_the_suite_passes_on_the_example(home: Home) -> None:
 
 
 def test_every_verb_of_the_port_is_in_the_table() -> None:
-    verbs = {name for name in vars(Subscriber) if name.startswith("on_") or name == "lifespan"}
+    verbs = {name for name, value in vars(Subscriber).items() if callable(value) and not name.startswith("_")}
     listed = set(re.findall(r"^\| `(\w+)\(", DOC, re.MULTILINE))
     assert listed == verbs
 
