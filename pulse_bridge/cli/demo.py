@@ -1,9 +1,10 @@
-"""`pulse-bridge demo`: a real small training, the sidecar and the live table in one command."""
+"""`pulse-bridge demo`: a real small training, the sidecar, the live table and the page in one command."""
 
 import asyncio
 import contextlib
 import json
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 
 JOB: Final = "two-spirals"
 CONTEXT: Final = {"profile": "demo", "dataset": "two noisy spirals"}
+_PAGE_PORT: Final = 8321
+"""The page's own default, so that a second try finds it in the same place."""
 END_S: Final = 2.0
 """How long a training that is told to end may take."""
 
 _NEXT: Final = """
 Next, with jobs of your own:
   pulse-bridge run ./runs --to redis://localhost   the sidecar; ./runs holds training_status.json files
+  pulse-bridge run ./runs --with web               the same with the page, on http://127.0.0.1:8321/
   pulse-bridge watch                               this view of it, in another terminal
   pulse-bridge replay --since 1h                   what was
 A training script writes such a file with pulse_bridge.writer, a shell script with 'pulse-bridge write'."""
@@ -47,13 +51,14 @@ A training script writes such a file with pulse_bridge.writer, a shell script wi
 @click.option(
     "--to", multiple=True, metavar="URL", help="Publish here too: redis://HOST, mqtt://HOST; repeatable."
 )
-def demo(seconds: float, to: tuple[str, ...]) -> None:
+@click.option("--no-web", is_flag=True, help="Serve no page.")
+def demo(*, seconds: float, to: tuple[str, ...], no_web: bool) -> None:
     """Train a small model in a process of its own and show what its status file says.
 
-    The sidecar, its journal and the live table run in this one command; no broker is needed. It ends with the
-    training, or with Ctrl-C, and leaves nothing behind.
+    The sidecar, its journal, the live table and a page for the browser run in this one command; no broker is
+    needed. It ends with the training, or with Ctrl-C, and leaves nothing behind.
     """
-    asyncio.run(_demo(seconds, to))
+    asyncio.run(_demo(seconds, to, no_web=no_web))
 
 
 class _Watched:
@@ -100,15 +105,17 @@ class _Watched:
         return f"The training is done: its loss fell from {self.first_loss:.4f} to {format_loss(self.newest)}."
 
 
-async def _demo(seconds: float, urls: Sequence[str]) -> None:
+async def _demo(seconds: float, urls: Sequence[str], *, no_web: bool) -> None:
     # Imported here, so that --help and a wrong flag need not wait for it.
     from pulse_bridge.sidecar import open_destinations  # noqa: PLC0415
     from pulse_bridge.stop import stop_on_signals  # noqa: PLC0415
 
     open_destinations(urls)  # a wrong URL is said before anything begins
     with stop_on_signals() as stop, tempfile.TemporaryDirectory(prefix="pulse-bridge-demo-") as name:
-        view = _Watched(_make_view())
-        everything_sent = await _run_all(Path(name), seconds, urls, view, stop)
+        port = None if no_web else _choose_port()
+        view = _Watched(_make_view("" if port is None else f"The page: http://127.0.0.1:{port}/"))
+        subscribers = () if port is None else (f"web?port={port}",)
+        everything_sent = await _run_all(Path(name), seconds, view, stop, urls=urls, subscribers=subscribers)
     if stop.is_set():
         return
     click.echo(f"\n{view.summarize()}\n{_NEXT}", err=True)
@@ -118,18 +125,51 @@ async def _demo(seconds: float, urls: Sequence[str]) -> None:
         )
 
 
-def _make_view() -> "View":
+def _choose_port() -> int | None:
+    """Choose where the page is served; None where the page is not installed, which is no fault of a demo's."""
+    from pulse_bridge.errors import PluginError  # noqa: PLC0415
+    from pulse_bridge.plugins import SUBSCRIBERS, load_plugin  # noqa: PLC0415
+
+    try:
+        load_plugin(SUBSCRIBERS, "web", shown="the page")
+    except PluginError:
+        return None
+    for port in (_PAGE_PORT, 0):  # any free one, if another demo or page has the usual one
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            chosen: int = probe.getsockname()[1]
+            return chosen
+    return None
+
+
+def _make_view(lasting: str) -> "View":
+    """Make the view that fits the output.
+
+    Args:
+        lasting: A sentence to be seen all the time, or once where lines are printed.
+    """
     from pulse_bridge.cli.follow import LineView  # noqa: PLC0415
-    from pulse_bridge.cli.output import is_terminal  # noqa: PLC0415
+    from pulse_bridge.cli.output import is_terminal, say  # noqa: PLC0415
 
     if not is_terminal(sys.stdout):
+        if lasting:
+            say(lasting)
         return LineView()
     from pulse_bridge.cli.live import LiveTable  # noqa: PLC0415
 
-    return LiveTable()
+    return LiveTable(lasting)
 
 
-async def _run_all(folder: Path, seconds: float, urls: Sequence[str], view: _Watched, stop: asyncio.Event) -> bool:
+async def _run_all(
+    folder: Path,
+    seconds: float,
+    view: _Watched,
+    stop: asyncio.Event,
+    *,
+    urls: Sequence[str],
+    subscribers: Sequence[str],
+) -> bool:
     """Run training, sidecar and view, until the training is over or `stop` is set.
 
     Returns:
@@ -141,6 +181,7 @@ async def _run_all(folder: Path, seconds: float, urls: Sequence[str], view: _Wat
     from pulse_bridge.journal import open_journal  # noqa: PLC0415
     from pulse_bridge.relay import first_of  # noqa: PLC0415
     from pulse_bridge.sidecar import Sidecar, open_destinations  # noqa: PLC0415
+    from pulse_bridge.subscribe import open_subscriptions  # noqa: PLC0415
 
     status = folder / "runs" / JOB / "training_status.json"
     status.parent.mkdir(parents=True)
@@ -154,13 +195,13 @@ async def _run_all(folder: Path, seconds: float, urls: Sequence[str], view: _Wat
         journal=journal_path,
         exit_when_done=True,
     )
+    bus = open_bus(journal_url(journal_path))
+    subscriptions = open_subscriptions(subscribers, bus, shown=str(bus), dead_letters=folder / "demo.dead.jsonl")
     with open_journal(journal_path) as journal:
-        sidecar = Sidecar(settings, open_destinations(urls), journal)
+        sidecar = Sidecar(settings, open_destinations(urls), journal, subscriptions=subscriptions)
         end = asyncio.Event()
         async with _training(status, seconds) as training:
-            viewing = first_of(
-                stop.wait(), _failure_of(training), view.run(), follow(open_bus(journal_url(journal_path)), view)
-            )
+            viewing = first_of(stop.wait(), _failure_of(training), view.run(), follow(bus, view))
             return await _join(sidecar.run(end), viewing, end, view.is_over)
 
 

@@ -31,10 +31,15 @@ _MAX_NOTES: Final = 4
 
 
 class LiveTable:
-    """Shows what `take` is given until `run` is cancelled. Logs go below the table, for it covers the rest."""
+    """Shows what `take` is given until `run` is cancelled. Logs go below the table, for it covers the rest.
 
-    def __init__(self) -> None:
+    Args:
+        lasting: A line that stays below the table, if any.
+    """
+
+    def __init__(self, lasting: str = "") -> None:
         self.fleet = Fleet()
+        self._lasting = [lasting] if lasting else []
         self._console = Console(file=sys.stdout, highlight=False)
         self._notes: deque[tuple[float, str]] = deque(maxlen=_MAX_NOTES)
         self._changed = asyncio.Event()
@@ -82,7 +87,7 @@ class LiveTable:
     def _frame(self) -> FleetTable:
         at = read_clocks()
         notes = [sentence for noted_s, sentence in self._notes if at.wall_s - noted_s < NOTE_S]
-        return FleetTable(self.fleet, at, notes)
+        return FleetTable(self.fleet, at, [*self._lasting, *notes])
 
     def _last_frame(self) -> FleetTable:
         return FleetTable(self.fleet, read_clocks(), cut=False)

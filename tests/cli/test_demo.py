@@ -5,7 +5,10 @@ import os
 import random
 import re
 import signal
+import subprocess
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
@@ -112,9 +115,46 @@ def test_piped_it_prints_lines_ends_by_itself_and_says_where_to_go_next(home: Ho
     assert_nothing_is_left(home)
 
 
-def test_on_a_terminal_it_shows_the_table_with_labels(home: Home) -> None:
+def page_address(process: "subprocess.Popen[bytes]") -> str:
+    assert process.stderr is not None
+    found = re.search(r"The page: (http://127\.0\.0\.1:\d+/)", process.stderr.readline().decode())
+    assert found
+    return found[1]
+
+
+def jobs_of(address: str) -> list[str]:
+    try:
+        with urlopen(f"{address}api/jobs", timeout=WAIT_S) as answer:
+            return [job["job"] for job in json.load(answer)["jobs"]]
+    except URLError:
+        return []  # not yet
+
+
+def test_it_serves_the_page_and_a_second_one_beside_it_too(home: Home) -> None:
+    with home.started("demo") as one:
+        first = page_address(one)
+        wait_until_blocking(lambda: jobs_of(first) == ["two-spirals"], "the page has the job")
+        with home.started("demo") as two:
+            second = page_address(two)
+            assert second != first
+            wait_until_blocking(lambda: jobs_of(second) == ["two-spirals"], "the other page has its own")
+            for process in (one, two):
+                process.terminate()
+                assert process.wait(WAIT_S) == 0
+    assert_nothing_is_left(home)
+
+
+def test_without_the_page_nothing_is_served(home: Home) -> None:
+    result = home.run("demo", "--seconds", "1", "--no-web")
+    assert result.code == 0
+    assert "The page" not in result.err
+    assert "serving" not in result.err
+
+
+def test_on_a_terminal_it_shows_the_table_with_labels_and_where_the_page_is(home: Home) -> None:
     with Terminal(["demo", "--seconds", "1"], columns=160, environ=home.environ, cwd=home.folder) as terminal:
         terminal.wait_for("two-spirals")
+        terminal.wait_for("The page: http://127.0.0.1:")
         terminal.wait_for("profile=demo dataset")
         assert terminal.wait() == 0
         left = plain(terminal.raw.rpartition("\x1b[?1049l")[2])
@@ -126,8 +166,8 @@ def test_on_a_terminal_it_shows_the_table_with_labels(home: Home) -> None:
 def test_two_at_once_publish_to_the_same_bus_each_under_its_own_host(home: Home, tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as redis, redis.client() as client:
         with (
-            home.started("demo", "--seconds", "1", "--to", redis.url) as one,
-            home.started("demo", "--seconds", "1", "--to", redis.url) as two,
+            home.started("demo", "--seconds", "1", "--to", redis.url, "--no-web") as one,
+            home.started("demo", "--seconds", "1", "--to", redis.url, "--no-web") as two,
         ):
             for process in (one, two):
                 _, err = process.communicate(timeout=WAIT_S)
