@@ -20,6 +20,7 @@ const MAX_PAGES = 4;
  * @param {string|null} since  RFC 3339: what is known already.
  * @param {(events: JobEvent[]) => number} take  Says how many were new.
  * @returns {Promise<Outcome>}
+ * @throws {Error} It cannot be read now: ask again later.
  */
 export async function readHistory(host, job, since, take) {
   /** @type {Outcome} */
@@ -29,7 +30,7 @@ export async function readHistory(host, job, since, take) {
   for (let page = 0; page < MAX_PAGES; page++) {
     const query = new URLSearchParams({ ...(since && { since }), ...(until && { until }) });
     const answer = await fetch(`${apiAddress(host, job)}/history?${query}`);
-    if (!answer.ok) return { complete: false, reason: `the server answers ${answer.status}` };
+    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
     const past = await answer.json();
     outcome = { complete: past.complete, reason: past.reason };
     // The server gives the newest; what lies before is asked for next.

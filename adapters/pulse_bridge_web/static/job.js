@@ -20,6 +20,9 @@ import { Shell } from "./shell.js";
 import { keyOf } from "./state.js";
 import { findings } from "./words.js";
 
+/** A server that is busy with the past of others, or away, is given so long. */
+const READ_AGAIN_MS = 3000;
+
 class JobPage {
   constructor() {
     this.shell = new Shell();
@@ -95,7 +98,8 @@ class JobPage {
       this._readUntil = this.past.newest?.events.at(-1)?.observed_at ?? null;
       this._note(outcome.complete ? "" : `The past is not complete: ${outcome.reason ?? "the bus does not keep it all"}.`);
     } catch {
-      this._note("The past cannot be read now; it is asked for again at the next connection.");
+      this._note("The past cannot be read now; it is asked for again in a moment.");
+      setTimeout(() => void this._readPast(), READ_AGAIN_MS);
     }
     this._reading = false;
     this.render();
