@@ -123,7 +123,9 @@ class Site:
 
 def make_app(site: Site, stream: EventStream) -> Starlette:
     """Make the application."""
-    return Starlette(routes=site.routes(stream), exception_handlers={HTTPException: _say_error})
+    app = Starlette(routes=site.routes(stream), exception_handlers={HTTPException: _say_error})
+    app.router.redirect_slashes = False  # it knows neither the base path nor the proxy's scheme
+    return app
 
 
 async def _say_error(_: Request, error: Exception) -> Response:

@@ -19,7 +19,8 @@ from pulse_bridge_web.board import Board, JobKey
 GZIP_HEAD: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """What stands before the first frame of a compressed stream."""
 
-KEEP_ALIVE: Final = b": still here\n\n"
+KEEP_ALIVE: Final = b"event: ping\ndata: {}\n\n"
+"""An event and no comment, because a page's script does not see comments."""
 
 _LEVEL: Final = 1
 _JOBS_AT_ONCE: Final = 50

@@ -2,11 +2,11 @@
 
 import html
 from email.utils import formatdate
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -93,7 +93,8 @@ class Gate:
         base = self._base_path
         raw: bytes = scope["raw_path"]
         if base and raw == base.encode():
-            return RedirectResponse(f"{base}/", 308)
+            query = scope["query_string"].decode("latin-1")
+            return RedirectResponse(f"{base}/{'?' if query else ''}{query}", 308)
         if not raw.startswith(base.encode() + b"/"):
             return PlainTextResponse(f"There is nothing here: everything is below {base}/.\n", 404)
         scope["raw_path"] = raw[len(base) :]
@@ -142,11 +143,8 @@ def _values(query: bytes, name: str) -> list[str]:
 
 
 def _cookie(headers: Headers) -> str | None:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return morsel.value if morsel is not None else None
+    # Not the standard library's parser: it stops at another's cookie that it dislikes.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
 def _is_for_programs(scope: Scope) -> bool:

@@ -97,6 +97,7 @@ class Hub:
         ended = self._waves
         if ended is not None and ended.done():
             self._waves = asyncio.create_task(self._make_waves())
+            self.note()  # what was not handed out
             ended.result()
 
     def join(self, last_event_id: str | None, *, packed: bool) -> Viewer:

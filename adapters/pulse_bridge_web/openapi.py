@@ -143,7 +143,7 @@ _RANGE: Final = [
 _STREAM: Final = """Server-sent events, each with an `id`. First `snapshot`: what `GET /api/jobs` gives; with
 `"gap": true` where `Last-Event-ID` was sent and cannot be gone on from. Then, at most four times a second,
 `update`: `{"now", "jobs", "hosts", "removed"}` with the newest state of what changed, without `spark`; and
-`connection`: `{"connected", "reason"}`. A comment every 15 s where nothing happens."""
+`connection`: `{"connected", "reason"}`. `ping` every 15 s where nothing happens."""
 
 
 def make_document(base_path: str) -> dict[str, Any]:

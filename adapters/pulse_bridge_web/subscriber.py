@@ -147,10 +147,12 @@ class WebSubscriber(Subscriber):
 
     async def on_tick(self, at: Instant) -> Changes:
         """Notice who fell silent, and let go of what is long over."""
+        before = self.board.change
         self.board.tick(at)
         if at.now_s >= self._forget_at_s:
             self._forget_at_s = at.now_s + _FORGET_EACH_S
             self.board.forget(at.wall_s)
-        self.hub.note()
+        if self.board.change != before:  # else the silence is for the sign of life
+            self.hub.note()
         self.hub.revive()
         return NOTHING

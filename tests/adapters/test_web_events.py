@@ -110,8 +110,20 @@ async def test_a_viewer_to_whom_nothing_happens_is_told_so() -> None:
         for encoding in ("gzip", "identity"):
             async with page.events(accept_encoding=encoding) as events:
                 await events.next()
-                while (await events.next()).kind != "comment":
+                while (await events.next()).kind != "ping":
                     pass
+
+
+async def test_a_tick_that_changes_nothing_is_no_news_and_does_not_keep_the_sign_of_life_back() -> None:
+    page = Page()
+    async with page.subscriber.lifespan(), page.client:
+        await page.connect(job(1))
+        await page.sleep(0.5)
+        page.hub._news.clear()
+        before = page.subscriber.board.change
+        await page.sleep(0.5)
+        assert page.subscriber.board.change == before
+        assert not page.hub._news.is_set()
 
 
 async def test_compressed_or_not_the_stream_says_the_same() -> None:

@@ -191,6 +191,32 @@ async def test_a_browser_shows_the_token_once_and_its_address_has_it_no_more(tok
         assert "Secure" in answer.headers["set-cookie"]
 
 
+async def test_another_s_cookie_does_not_hide_ours(token_file: str) -> None:
+    async with serving(make_job_event(1), token_file=token_file) as page:
+        cookie = (await page.get(f"/?token={TOKEN}")).headers["set-cookie"].partition(";")[0].encode()
+        page.client.cookies.clear()
+        for others in (b'prefs={"a":1}; ', b"a b; ", b"path=x; "):
+            answer = await page.client.get("/api/jobs", headers={b"cookie": others + cookie})
+            assert answer.status_code == 200, others
+
+
+async def test_a_redirect_keeps_the_base_path_and_what_stands_behind_the_question_mark() -> None:
+    async with serving(make_job_event(1), base_path="/pulse") as page:
+        for path, location in (
+            (b"/pulse?token=x", b"/pulse/?token=x"),
+            (b"/pulse", b"/pulse/"),
+        ):
+            answer = await ask_raw(
+                page.port, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
+            assert b"308" in answer.partition(b"\r\n")[0]
+            assert b"location: " + location + b"\r\n" in answer
+        answer = await ask_raw(
+            page.port, b"GET /pulse/events/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        assert b"404" in answer.partition(b"\r\n")[0]
+
+
 async def test_an_address_with_the_token_leads_nowhere_else(token_file: str) -> None:
     async with serving(token_file=token_file) as page:
         answer = await ask_raw(

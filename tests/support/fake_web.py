@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support.processes import free_port
+from tests.support.processes import WAIT_S, free_port
 
 STATIC = Path(__file__).parents[2] / "adapters" / "pulse_bridge_web" / "static"
 CSP = (
@@ -83,6 +83,8 @@ class FakeWeb:
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.source = "redis://127.0.0.1:6379"
         self.requests: list[str] = []
+        self.thawed = threading.Event()  # cleared: new requests are taken and not answered, as by a frozen server
+        self.thawed.set()
         self._viewers: set[queue.SimpleQueue[bytes | None]] = set()
         self._lock = threading.Lock()
         self._change = 0
@@ -113,6 +115,7 @@ class FakeWeb:
 
     def stop(self) -> None:
         """Listen no more, and end every stream."""
+        self.thawed.set()
         if self._server is None:
             return
         server, self._server = self._server, None
@@ -238,6 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
         web.requests.append(self.path)
         address = urlsplit(self.path)
         path = address.path.removeprefix(web.base_path)
+        web.thawed.wait(WAIT_S)
         with suppress(ConnectionError):
             if path == "/events":
                 self._stream()

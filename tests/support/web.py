@@ -45,7 +45,7 @@ class EventReader:
                 if line.startswith(":"):
                     return Told("", "comment", line[1:].strip())
                 if not line and "data" in fields:
-                    return Told(fields["id"], fields["event"], json.loads(fields["data"]))
+                    return Told(fields.get("id", ""), fields["event"], json.loads(fields["data"]))
                 name, _, value = line.partition(": ")
                 if line:
                     fields[name] = value

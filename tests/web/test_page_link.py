@@ -29,6 +29,22 @@ async def test_a_lost_connection_says_so_and_heals_by_itself(web: FakeWeb, visit
     visit.watch.forgive(BROUGHT_ABOUT)
 
 
+async def test_a_line_that_died_without_a_word_is_no_frozen_running(web: FakeWeb, lone_visit: Visit) -> None:
+    web.put(job_view("a"))
+    page = lone_visit.page
+    await page.clock.install()
+    await page.goto(web.url)
+    await expect(page.locator("#link")).to_have_text("Live")
+    web.thawed.clear()
+    await page.clock.fast_forward(46_000)
+    await expect(page.locator("#banner")).to_contain_text("nothing has come for 45 s")
+    await page.clock.fast_forward(3_000)
+    await expect(lone_visit.job("a").locator(".word")).to_have_text("last known")
+    web.thawed.set()
+    await expect(page.locator("#link")).to_have_text("Live")
+    await expect(lone_visit.job("a").locator(".word")).to_have_text("running")
+
+
 async def test_a_proxy_s_refusal_is_no_end(web: FakeWeb, visit: Visit) -> None:
     """An event source gives up for good when the answer is anything but 200."""
     web.put(job_view("a"))

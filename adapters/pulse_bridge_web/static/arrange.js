@@ -81,7 +81,7 @@ export function wishOfQuery(query) {
   return {
     search: query.get("q") ?? "",
     state: STATES.find((known) => known === state) ?? "",
-    sort: sort in SORT_VALUES ? /** @type {SortKey} */ (sort) : "job",
+    sort: Object.hasOwn(SORT_VALUES, sort) ? /** @type {SortKey} */ (sort) : "job",
     descending: query.get("order") === "desc",
     grouped: query.get("group") !== "none",
   };

@@ -7,7 +7,7 @@
 
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 15_000;
-/** The server sends host events every 10 s and the browser shows no keep-alive comments: so long may nothing come. */
+/** The server says something every 15 s, `ping` if nothing else: so long may nothing come. */
 const QUIET_MS = 45_000;
 
 /**
@@ -52,6 +52,7 @@ export class Stream {
         this._told[kind](JSON.parse(event.data));
       });
     }
+    source.addEventListener("ping", () => this._alive());
     this._watch();
   }
 
@@ -87,6 +88,10 @@ export class Stream {
 
   _watch() {
     clearTimeout(this._watchdog);
-    this._watchdog = window.setTimeout(() => this.retry(), QUIET_MS);
+    this._watchdog = window.setTimeout(() => {
+      this._up = false;
+      this._told.lost(`nothing has come for ${QUIET_MS / 1000} s`);
+      this.retry();
+    }, QUIET_MS);
   }
 }
