@@ -19,7 +19,7 @@ from pulse_bridge_web.board import Board, JobKey
 from pulse_bridge_web.files import File
 from pulse_bridge_web.history import LIMIT, MOST, BusyError, History, Past
 from pulse_bridge_web.hub import Hub
-from pulse_bridge_web.openapi import make_document
+from pulse_bridge_web.openapi import LATEST_S, make_document
 from pulse_bridge_web.stream import EventStream, accepts_gzip
 
 _PACK_FROM_BYTES: Final = 1024
@@ -169,8 +169,10 @@ def _split(path: str, prefix: str) -> JobKey | None:
 
 
 def _instant(text: str | None, name: str) -> int | None:
-    if text is None or _WHOLE.fullmatch(text):
-        return None if text is None else int(text) * 1000
+    if text is None:
+        return None
+    if _WHOLE.fullmatch(text) and int(text) <= LATEST_S:
+        return int(text) * 1000
     try:
         return parse_time(text.replace(" ", "+"))  # an offset's plus that was not encoded
     except (ValueError, OverflowError):
@@ -180,7 +182,7 @@ def _instant(text: str | None, name: str) -> int | None:
 def _whole(text: str | None, name: str, otherwise: int | None) -> int | None:
     if text is None:
         return otherwise
-    if not _WHOLE.fullmatch(text):
+    if not _WHOLE.fullmatch(text) or int(text) > LATEST_S:
         raise HTTPException(400, f"{name}= is a whole number")
     return int(text)
 

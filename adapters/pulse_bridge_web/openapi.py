@@ -10,9 +10,12 @@ from pulse_bridge.event import KINDS, STATES
 from pulse_bridge_web.gate import QUERY_BYTES
 from pulse_bridge_web.history import LIMIT, MOST
 
+LATEST_S: Final = 10**12
+"""The last Unix second that may be asked for."""
+
 _INSTANT: Final = {"type": "string", "format": "date-time"}
 _ASKED_INSTANT: Final = {
-    "anyOf": [_INSTANT, {"type": "integer", "minimum": 0, "maximum": 10**12, "description": "Unix seconds."}]
+    "anyOf": [_INSTANT, {"type": "integer", "minimum": 0, "maximum": LATEST_S, "description": "Unix seconds."}]
 }
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _TEXT: Final = {"type": "string"}
@@ -132,7 +135,7 @@ _JOB: Final = [
 _RANGE: Final = [
     _in_query("since", "From this instant on (`observed_at`).", _ASKED_INSTANT),
     _in_query("until", "Before this instant.", _ASKED_INSTANT),
-    _in_query("run", "Of this run only.", {"type": "integer", "minimum": 0, "maximum": 10**17}),
+    _in_query("run", "Of this run only.", {"type": "integer", "minimum": 0, "maximum": LATEST_S}),
     _in_query(
         "limit",
         "At most so many events, the newest of the range.",
