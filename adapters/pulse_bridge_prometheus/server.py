@@ -1,7 +1,6 @@
 """Listens on one TCP port and answers each request in a thread of its own."""
 
 import asyncio
-import errno
 import logging
 import socket
 import threading
@@ -13,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import WSGIApplication
 
 from pulse_bridge.errors import ConfigError
+from pulse_bridge.listening import explain_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -85,14 +85,4 @@ def _listen(bind: str, port: int, shown: str) -> _Server:
         )[0]
         return _Server(family, str(address[0]), port)
     except OSError as error:
-        raise ConfigError(f"{shown}: {_reason(error, bind, port)}") from error
-
-
-def _reason(error: OSError, bind: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {bind} is in use by another program; choose another with port=NUMBER"
-    if error.errno == errno.EACCES:
-        return f"this user may not listen on port {port}; choose one above 1023 with port=NUMBER"
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"this machine has no address {bind!r} to listen on; choose another with bind=ADDRESS"
-    return f"cannot listen on port {port} of {bind}: {error.strerror}"
+        raise ConfigError(f"{shown}: {explain_refusal(error, bind, port)}") from error

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from pulse_bridge.errors import ConfigError
+from pulse_bridge.listening import explain_refusal
 from pulse_bridge_web.connection import Connection
 from pulse_bridge_web.gate import HEADER_BYTES
 
@@ -56,18 +56,8 @@ def listen(bind: str, port: int, *, has_token: bool, shown: str) -> socket.socke
             sock.close()
             raise
     except OSError as error:
-        raise ConfigError(f"{shown}: {_reason(error, bind, port)}") from error
+        raise ConfigError(f"{shown}: {explain_refusal(error, bind, port)}") from error
     return sock
-
-
-def _reason(error: OSError, bind: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {bind} is in use by another program; choose another with port=NUMBER"
-    if error.errno == errno.EACCES:
-        return f"this user may not listen on port {port}; choose one above 1023 with port=NUMBER"
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"this machine has no address {bind!r} to listen on; choose another with bind=ADDRESS"
-    return f"cannot listen on port {port} of {bind}: {error.strerror}"
 
 
 def affordable(connections: int) -> int:
