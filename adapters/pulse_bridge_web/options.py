@@ -39,6 +39,8 @@ class WebOptions(SubscriberOptions):
     Args:
         port: TCP port; 0 takes a free one, which the log then tells.
         bind: Address or name to listen on. Beyond loopback a token is required.
+        fd: A socket that listens already, by its descriptor, instead of `port` and `bind`: what a service manager
+            passes on (3 under systemd).
         token_env: Environment variable that holds the token which every request must show.
         token_file: File that holds it.
         base_path: What stands before every path, for a reverse proxy that passes it on: `/pulse`.
@@ -50,6 +52,7 @@ class WebOptions(SubscriberOptions):
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8321
     bind: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    fd: Annotated[int, Field(ge=0)] | None = None
     token_env: Annotated[str, Field(min_length=1)] | None = None
     token_file: Annotated[str, Field(min_length=1)] | None = None
     base_path: Annotated[str, AfterValidator(_checked_base_path)] = ""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,11 +42,7 @@ def listen(bind: str, port: int, *, has_token: bool, shown: str) -> socket.socke
         family, _, _, _, address = socket.getaddrinfo(
             bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        if not has_token and not ip_address(str(address[0]).partition("%")[0]).is_loopback:
-            raise ConfigError(
-                f"{shown}: bind={bind} lets other machines read every job: name an environment variable that holds"
-                " a token with token_env=NAME, or a file with token_file=PATH"
-            )
+        _refuse_open_door(str(address[0]), f"bind={bind}", has_token=has_token, shown=shown)
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,6 +55,40 @@ def listen(bind: str, port: int, *, has_token: bool, shown: str) -> socket.socke
     except OSError as error:
         raise ConfigError(f"{shown}: {explain_refusal(error, bind, port)}") from error
     return sock
+
+
+def adopt(fd: int, *, has_token: bool, shown: str) -> socket.socket:
+    """Take on a socket that listens already; the descriptor itself stays with whoever opened it.
+
+    Raises:
+        ConfigError: It is no such socket, or everybody could read it without a token.
+    """
+    try:
+        sock = socket.socket(fileno=os.dup(fd))
+    except OSError as error:
+        raise ConfigError(f"{shown}: fd={fd} is no socket that was passed on: {error.strerror}") from error
+    try:
+        _refuse_other_sockets(sock, fd, shown)
+        _refuse_open_door(str(sock.getsockname()[0]), f"fd={fd}", has_token=has_token, shown=shown)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    except ConfigError:
+        sock.close()
+        raise
+    return sock
+
+
+def _refuse_other_sockets(sock: socket.socket, fd: int, shown: str) -> None:
+    is_tcp = sock.family in {socket.AF_INET, socket.AF_INET6} and sock.type == socket.SOCK_STREAM
+    if not is_tcp or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ConfigError(f"{shown}: fd={fd} is no TCP socket that listens; pass one on, or leave fd out")
+
+
+def _refuse_open_door(address: str, option: str, *, has_token: bool, shown: str) -> None:
+    if not has_token and not ip_address(address.partition("%")[0]).is_loopback:
+        raise ConfigError(
+            f"{shown}: {option} lets other machines read every job: name an environment variable that holds"
+            " a token with token_env=NAME, or a file with token_file=PATH"
+        )
 
 
 def affordable(connections: int) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import ClassVar, Final
@@ -22,7 +23,7 @@ from pulse_bridge_web.history import BusyError, History
 from pulse_bridge_web.hub import Hub
 from pulse_bridge_web.options import WebOptions, split_list
 from pulse_bridge_web.safety import HostNames, make_headers, read_token
-from pulse_bridge_web.server import affordable, listen, serve
+from pulse_bridge_web.server import adopt, affordable, listen, serve
 from pulse_bridge_web.stream import DROP_S, EventStream
 from pulse_bridge_web.views import draw_sparks
 
@@ -90,14 +91,12 @@ class WebSubscriber(Subscriber):
             token=token,
             headers=make_headers(split_list(options.embed)),
         )
-        sock = await asyncio.to_thread(
-            listen, options.bind, options.port, has_token=token is not None, shown=self._shown
-        )
+        sock = await self._open_socket(has_token=token is not None)
         connections = affordable(options.max_connections)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(serve(gate, sock, max_connections=connections))
             await stack.enter_async_context(self.hub.lifespan())
-            self.address = self._address(sock.getsockname()[1])
+            self.address = self._address(sock)
             logger.info(
                 "serving the page",
                 extra={"address": self.address, "token": token is not None, "max_connections": connections},
@@ -113,8 +112,15 @@ class WebSubscriber(Subscriber):
             past.cancel()
             await asyncio.wait({past})
 
-    def _address(self, port: int) -> str:
-        bind = self._options.bind
+    async def _open_socket(self, *, has_token: bool) -> socket.socket:
+        options = self._options
+        if options.fd is not None:
+            return adopt(options.fd, has_token=has_token, shown=self._shown)
+        return await asyncio.to_thread(listen, options.bind, options.port, has_token=has_token, shown=self._shown)
+
+    def _address(self, sock: socket.socket) -> str:
+        bound, port = sock.getsockname()[:2]
+        bind = self._options.bind if self._options.fd is None else bound
         host = f"[{bind}]" if ":" in bind else bind
         return f"http://{host}:{port}{self._options.base_path}/"
 

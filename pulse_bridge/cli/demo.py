@@ -7,8 +7,8 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,10 +111,13 @@ async def _demo(seconds: float, urls: Sequence[str], *, no_web: bool) -> None:
     from pulse_bridge.stop import stop_on_signals  # noqa: PLC0415
 
     open_destinations(urls)  # a wrong URL is said before anything begins
-    with stop_on_signals() as stop, tempfile.TemporaryDirectory(prefix="pulse-bridge-demo-") as name:
-        port = None if no_web else _choose_port()
-        view = _Watched(_make_view("" if port is None else f"The page: http://127.0.0.1:{port}/"))
-        subscribers = () if port is None else (f"web?port={port}",)
+    with (
+        stop_on_signals() as stop,
+        tempfile.TemporaryDirectory(prefix="pulse-bridge-demo-") as name,
+        _listening(wanted=not no_web) as door,
+    ):
+        view = _Watched(_make_view(f"The page: http://127.0.0.1:{door.getsockname()[1]}/" if door else ""))
+        subscribers = (f"web?fd={door.fileno()}",) if door else ()
         everything_sent = await _run_all(Path(name), seconds, view, stop, urls=urls, subscribers=subscribers)
     if stop.is_set():
         return
@@ -125,22 +128,40 @@ async def _demo(seconds: float, urls: Sequence[str], *, no_web: bool) -> None:
         )
 
 
-def _choose_port() -> int | None:
-    """Choose where the page is served; None where the page is not installed, which is no fault of a demo's."""
+@contextmanager
+def _listening(*, wanted: bool) -> Iterator[socket.socket | None]:
+    """Listen for the page; None where it is not installed, which is no fault of a demo's.
+
+    The page is given the socket, not its number: two demos that start at once would both find the port free.
+    """
     from pulse_bridge.errors import PluginError  # noqa: PLC0415
     from pulse_bridge.plugins import SUBSCRIBERS, load_plugin  # noqa: PLC0415
 
     try:
         load_plugin(SUBSCRIBERS, "web", shown="the page")
     except PluginError:
-        return None
-    for port in (_PAGE_PORT, 0):  # any free one, if another demo or page has the usual one
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            chosen: int = probe.getsockname()[1]
-            return chosen
-    return None
+        wanted = False
+    if not wanted:
+        yield None
+        return
+    try:
+        door = _listen(_PAGE_PORT)
+    except OSError:
+        door = _listen(0)  # any free one, if another demo or page has the usual one
+    with door:
+        yield door
+
+
+def _listen(port: int) -> socket.socket:
+    door = socket.socket()
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(("127.0.0.1", port))
+        door.listen()
+    except OSError:
+        door.close()
+        raise
+    return door
 
 
 def _make_view(lasting: str) -> "View":

@@ -102,7 +102,7 @@ async def test_any_free_port_is_taken_where_none_is_named() -> None:
         ("embed=example.org", "option 'embed': Value error, 'example.org' is no origin"),
         ("origins=https://example.org/x", "option 'origins': Value error, 'https://example.org/x' is no origin"),
         ("origins=*", "option 'origins': Value error, '*' is no origin"),
-        ("prot=1", "unknown option 'prot'; known are: base_path, bind, embed, hosts, max_connections, name"),
+        ("prot=1", "unknown option 'prot'; known are: base_path, bind, embed, fd, hosts, max_connections, name"),
     ],
 )
 def test_a_wrong_option_is_a_sentence(options: str, sentence: str) -> None:
