@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from pulse_bridge.writer import write_done_status, write_error_status, write_running_status
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--path", required=True)
     parser.add_argument("--seconds", type=float, default=30.0)
     arguments = parser.parse_args()
+    Path(arguments.path).parent.mkdir(parents=True, exist_ok=True)
     try:
         train(arguments.path, arguments.seconds)
     except Exception as error:  # noqa: BLE001 - whatever it is, the viewer is to be told
