@@ -5,7 +5,8 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -46,55 +47,91 @@ class JobSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    stale_after_s: Seconds | None = None
+    stale_after_s: Annotated[
+        Seconds | None, Field(description="without a sign of life so long, such a job is stale", examples=[600])
+    ] = None
 
 
 class SidecarSettings(BaseModel):
     """Everything that `pulse-bridge run` can be told.
 
-    Args:
-        paths: Files, folders, globs, NAME=PATH.
-        to: Bus URLs.
-        subscribers: Run inside the sidecar on its own journal, as `NAME` or `NAME?option=value`. A user writes
-            `with`, which is no name in Python.
-        host: Under which the jobs are published; has no `/`.
-        journal: The file; None for the default.
-        labels: Go with every event.
-        stale_after_s: A running job is stale after so long without a sign of life.
-        heartbeat_s: An unfinished job's state is published again after so long.
-        gone_after_s: A file that is missing so long is gone.
-        poll_s: Between looks at a file that changes; `quiet_poll_s` at most while it does not.
-        host_event_s: Between two signs of life of the sidecar itself.
-        reconnect_max_s: The longest wait between two attempts to reach a destination.
-        flush_s: How long a stop waits for destinations that can be reached.
-        coalesce_ms: Wait so long for further events to publish together.
-        journal_max_bytes: Of the journal's pages in use.
-        journal_max_age_s: Of an event in the journal.
-        exit_when_done: End once every job is done or has failed.
-        jobs: Globs over job names to settings of their own; the first that matches holds.
+    What a field's `description` says is what the sample, the schema and `docs/configuration.md` say; units stand
+    in the names. `subscribers` are written `with` by a user, which is no name in Python.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    paths: Annotated[tuple[str, ...], Field(min_length=1)]
-    to: tuple[str, ...] = ()
-    subscribers: Annotated[tuple[str, ...], Field(alias="with")] = ()
-    host: Annotated[str, AfterValidator(_check_host)] = Field(default_factory=lambda: default_host(os.environ))
-    journal: Path | None = None
-    labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = Field(default_factory=dict)
-    stale_after_s: Seconds = 60.0
-    heartbeat_s: Seconds = 10.0
-    gone_after_s: Seconds = 30.0
-    poll_s: Seconds = 2.0
-    quiet_poll_s: Seconds = 10.0
-    host_event_s: Seconds = 10.0
-    reconnect_max_s: Seconds = 30.0
-    flush_s: Annotated[float, Field(ge=0, le=3600)] = 3.5
-    coalesce_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
-    journal_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
-    journal_max_age_s: Seconds = 7 * 86_400.0
-    exit_when_done: bool = False
-    jobs: dict[str, JobSettings] = Field(default_factory=dict)
+    paths: Annotated[
+        tuple[str, ...],
+        Field(
+            min_length=1,
+            description="what to watch: status files, folders (searched for `training_status.json`), globs;"
+            " `NAME=PATH` names the job",
+            examples=[["./runs"]],
+        ),
+    ]
+    to: Annotated[
+        tuple[str, ...],
+        Field(
+            description="bus URLs to publish to",
+            examples=[["redis://pulse@broker?password_file=/run/secrets/redis", "mqtt://broker"]],
+        ),
+    ] = ()
+    subscribers: Annotated[
+        tuple[str, ...],
+        Field(
+            alias="with",
+            description="subscribers to run inside, each as `NAME` or `NAME?option=value&option=value`",
+            examples=[["web?port=8321", "prometheus"]],
+        ),
+    ] = ()
+    host: Annotated[
+        str,
+        AfterValidator(_check_host),
+        Field(description="the host name under which the jobs are published; has no `/`", examples=["gpu1"]),
+    ] = Field(default_factory=lambda: default_host(os.environ))
+    journal: Annotated[
+        Path | None, Field(description="the journal's file, on a local disk", examples=["/var/lib/pulse/gpu1.db"])
+    ] = None
+    labels: Annotated[
+        dict[str, str],
+        AfterValidator(_check_labels),
+        Field(description="go with every event, each as `label_NAME`", examples=[{"cluster": "a100"}]),
+    ] = Field(default_factory=dict)
+    stale_after_s: Annotated[
+        Seconds, Field(description="without a sign of life so long, a running job is stale", examples=[90])
+    ] = 60.0
+    heartbeat_s: Annotated[
+        Seconds, Field(description="between two events of a job that is not over and does not change")
+    ] = 10.0
+    gone_after_s: Annotated[Seconds, Field(description="a file that is missing so long is gone")] = 30.0
+    poll_s: Annotated[Seconds, Field(description="between looks at a file, where the kernel gives no hints")] = 2.0
+    quiet_poll_s: Annotated[Seconds, Field(description="the same for a file that does not change")] = 10.0
+    host_event_s: Annotated[Seconds, Field(description="between two signs of life of the sidecar")] = 10.0
+    reconnect_max_s: Annotated[Seconds, Field(description="the longest wait between two attempts to connect")] = (
+        30.0
+    )
+    flush_s: Annotated[
+        float, Field(ge=0, le=3600, description="how long a stop waits for destinations that can be reached")
+    ] = 3.5
+    coalesce_ms: Annotated[
+        float, Field(ge=0, le=10_000, description="wait so long for further events to publish together")
+    ] = 0.0
+    journal_max_bytes: Annotated[
+        int, Field(ge=1024 * 1024, description="the journal's size; what every destination has goes first")
+    ] = 256 * 1024 * 1024
+    journal_max_age_s: Annotated[Seconds, Field(description="how old an event in the journal becomes")] = (
+        7 * 86_400.0
+    )
+    exit_when_done: Annotated[bool, Field(description="end once every job is done or has failed")] = False
+    jobs: Annotated[
+        dict[str, JobSettings],
+        Field(
+            description="settings for some jobs alone: a glob over their names, and `stale_after_s`; the first"
+            " that matches holds",
+            examples=[{"llm/*": {"stale_after_s": 600}}],
+        ),
+    ] = Field(default_factory=dict)
 
     @property
     def journal_path(self) -> Path:
@@ -176,6 +213,19 @@ def sidecar_settings(
     Raises:
         ConfigError: A setting is unknown or wrong; names it, and where it stands.
     """
+    found = _validate(file, flags, shown)
+    if isinstance(found, list):
+        raise ConfigError(found[0])
+    return found
+
+
+def setting_mistakes(file: Mapping[str, Any], flags: Mapping[str, Any], *, shown: str = CONFIG_FILE) -> list[str]:
+    """Give one sentence for everything that `sidecar_settings` would refuse, in order; empty if all is right."""
+    found = _validate(file, flags, shown)
+    return found if isinstance(found, list) else []
+
+
+def _validate(file: Mapping[str, Any], flags: Mapping[str, Any], shown: str) -> SidecarSettings | list[str]:
     merged = {**file, **flags}
     in_file, in_flags = file.get("labels"), flags.get("labels")
     if isinstance(in_file, Mapping) and isinstance(in_flags, Mapping):
@@ -183,11 +233,23 @@ def sidecar_settings(
     try:
         return SidecarSettings.model_validate(merged)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        path = [str(part) for part in first["loc"]]
-        top = path[0] if path else "?"
-        place = shown if top in file and top not in flags else "the command line or environment"
-        raise ConfigError(_refusal(first["type"], first["msg"], path, place)) from None
+        mistakes = []
+        for found in error.errors(include_url=False, include_input=False):
+            path = [str(part) for part in found["loc"]]
+            top = path[0] if path else "?"
+            place = shown if top in file and top not in flags else "the command line or environment"
+            mistakes.append(_refusal(found["type"], found["msg"], path, place))
+        return mistakes
+
+
+def near_name(name: str, known: Iterable[str], *, start: str = "") -> str:
+    """Give the end of a sentence that names what was probably meant; empty if nothing is near.
+
+    Args:
+        start: What all of them have in front, and so makes none nearer.
+    """
+    found = get_close_matches(name.removeprefix(start), [other.removeprefix(start) for other in known], n=1)
+    return f"; did you mean {start + found[0]!r}?" if found else ""
 
 
 def _refusal(sort: str, message: str, path: Sequence[str], place: str) -> str:
@@ -197,7 +259,8 @@ def _refusal(sort: str, message: str, path: Sequence[str], place: str) -> str:
         return "no PATH is given: name a status file, a folder or a glob, e.g. 'pulse-bridge run ./runs'"
     if sort == "extra_forbidden":
         model = JobSettings if path[0] == "jobs" else SidecarSettings
-        return f"{place}: there is no setting {name!r}; known are: {', '.join(sorted(setting_names(model)))}"
+        known = sorted(setting_names(model))
+        return f"{place}: there is no setting {name!r}; known are: {', '.join(known)}{near_name(path[-1], known)}"
     if sort == "tuple_type":
         return f"{place}: setting {name!r}: it is a list; write {path[0]} = ['…']"
     return f"{place}: setting {name!r}: {message.removeprefix('Value error, ')}"

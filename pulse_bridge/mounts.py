@@ -29,9 +29,12 @@ class Mounts:
 
     Args:
         fs_type_by_point: Mount point to the type of what is on top there.
+        options_by_point: Mount point to the file system's own options there, e.g. `acregmax` to `120`; one without
+            a value to an empty text.
     """
 
     fs_type_by_point: Mapping[str, str] = field(default_factory=dict)
+    options_by_point: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, mountinfo: str = MOUNTINFO) -> "Mounts":
@@ -41,14 +44,17 @@ class Mounts:
         except OSError:
             return cls()
         found: dict[str, str] = {}
+        options: dict[str, Mapping[str, str]] = {}
         for line in lines:
             # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
             left, dash, right = line.partition(b" - ")
             columns = left.split(b" ")
             if dash and len(columns) >= 6:  # noqa: PLR2004 - the optional columns begin after the sixth
                 # A later line with the same point lies on top of the earlier.
-                found[_unescape(os.fsdecode(columns[4]))] = os.fsdecode(right.split(b" ")[0])
-        return cls(found)
+                point = _unescape(os.fsdecode(columns[4]))
+                found[point] = os.fsdecode(right.split(b" ")[0])
+                options[point] = _options(os.fsdecode(right.rpartition(b" ")[2]))
+        return cls(found, options)
 
     def fs_type(self, real_path: str) -> str | None:
         """Give the type of the file system that a path is on, e.g. `ext4`, without touching it.
@@ -59,13 +65,18 @@ class Mounts:
         Returns:
             The type, or None where no mount is known.
         """
+        point = self.point(real_path)
+        return None if point is None else self.fs_type_by_point[point]
+
+    def point(self, real_path: str) -> str | None:
+        """Give the mount point that a path is below, or is; None where no mount is known."""
         path = real_path
         while path not in self.fs_type_by_point:
             parent = os.path.dirname(path)  # noqa: PTH120 - called for every folder at every search
             if parent == path:
                 return None
             path = parent
-        return self.fs_type_by_point[path]
+        return path
 
 
 def is_remote(fs_type: str | None) -> bool:
@@ -81,6 +92,10 @@ def remote_fs_type(path: str | os.PathLike[str]) -> str | None:
     """
     fs_type = Mounts.read().fs_type(os.path.realpath(path))
     return fs_type if is_remote(fs_type) else None
+
+
+def _options(text: str) -> dict[str, str]:
+    return {name: value for name, _, value in (option.partition("=") for option in text.split(","))}
 
 
 def _unescape(text: str) -> str:

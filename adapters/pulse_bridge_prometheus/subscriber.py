@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from pulse_bridge.bus import Batch
 from pulse_bridge.clock import Instant, read_clocks
+from pulse_bridge.doctor import Examination, Finding
 from pulse_bridge.event import FINISHED_STATES, KINDS, HostEvent
 from pulse_bridge.fleet import Fleet
 from pulse_bridge.subscriber import NOTHING, Changes, Subscriber, SubscriberUrl
@@ -51,6 +52,12 @@ class PrometheusSubscriber(Subscriber):
         self._received: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._missed = 0
         self._unready: str | None = _NEVER_CONNECTED
+
+    def examine(self, examination: Examination) -> AsyncIterator[Finding]:
+        """Tell whether the metrics can be served; see `pulse_bridge.doctor`."""
+        from pulse_bridge_prometheus.examine import examine  # noqa: PLC0415 - nothing else needs it
+
+        return examine(self._options, examination)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from pulse_bridge.bus import Consumer, Presence, Publisher, Query
 from pulse_bridge.bus_url import BusUrl
+from pulse_bridge.doctor import Examination, Finding
 from pulse_bridge.event import Event
 from pulse_bridge_redis.consumer import open_consumer
 from pulse_bridge_redis.group import read_group
@@ -48,6 +49,12 @@ class RedisBus:
     async def saved(self, group: str) -> Mapping[str, str]:
         """Give what a group's last commit stored, whoever holds it; see `pulse_bridge.saved`."""
         return await read_group(self._target, self._layout, group)
+
+    def examine(self, examination: Examination) -> AsyncIterator[Finding]:
+        """Tell what is wrong with the server, or could become so; see `pulse_bridge.doctor`."""
+        from pulse_bridge_redis.examine import examine  # noqa: PLC0415 - nothing else needs it
+
+        return examine(self._target, self._layout, examination)
 
     def __str__(self) -> str:
         return str(self._target.url)

@@ -36,9 +36,9 @@ class Channels:
         key = command[_KEY_AT.get(str(command[0]), 1)]
         return self.of(str(key)).ask(*command, vital=vital)
 
-    async def ask_each(self, *command: Word) -> list[Any]:
-        """Send a command without a key to every server, and give the replies."""
-        return await asyncio.gather(*(channel.ask(*command) for channel in self._all))
+    async def ask_each(self, *command: Word, vital: bool = True) -> list[Any]:
+        """Send a command without a key to every server, and give the replies; see `Channel.ask`."""
+        return await asyncio.gather(*(channel.ask(*command, vital=vital) for channel in self._all))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something for as long as the connections live; an error in it ends one of them."""

@@ -70,3 +70,10 @@ def test_a_link_is_followed_to_the_file_system_it_leads_to(
 
 def test_this_machines_own_table_is_read() -> None:
     assert Mounts.read().fs_type("/proc/self") == "proc"
+
+
+def test_the_options_of_a_file_system_are_known(table: Path) -> None:
+    table.write_text("23 22 0:40 / /data rw,noatime - nfs4 server:/export rw,noac,acregmax=120,addr=10.0.0.1\n")
+    options = Mounts.read(str(table)).options_by_point["/data"]
+    assert (options["acregmax"], options["noac"]) == ("120", "")
+    assert "noatime" not in options
