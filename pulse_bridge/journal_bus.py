@@ -14,10 +14,14 @@ from typing import Final, NoReturn
 from pulse_bridge import journal_rows as rows
 from pulse_bridge.bus import Batch, Consumer, Presence, Publisher, Query, Rejection
 from pulse_bridge.bus_url import BusOptions, BusUrl
+from pulse_bridge.doctor import Examination, Finding
+from pulse_bridge.doctor_file_bus import check_file
 from pulse_bridge.errors import BusUnavailableError, ConfigError
 from pulse_bridge.event import Event, EventId
 from pulse_bridge.group_store import GroupStore, open_group_store, read_saved
 from pulse_bridge.journal import Journal, open_journal
+from pulse_bridge.journal_lines import Lines, row_filter, to_lines
+from pulse_bridge.journal_query import LAST_OF_WINDOW, select_window
 
 POLL_S: Final = 0.05
 PAGE_EVENTS: Final = 500
@@ -31,6 +35,8 @@ class JournalBus:
     """
 
     name = "journal"
+    keeps_signs_of_life = False
+    """Of heartbeats and host events only the newest stay, so silence in its past says nothing."""
 
     def __init__(self, url: BusUrl) -> None:
         url.parse_options(BusOptions)
@@ -67,6 +73,11 @@ class JournalBus:
             store = stack.enter_context(open_group_store(self._path, group)) if group is not None else None
             yield _JournalConsumer(reader, store)
 
+    async def examine(self, examination: Examination) -> AsyncIterator[Finding]:
+        """Tell whether the file can be written or read; see `pulse_bridge.doctor`."""
+        for finding in check_file(self._path, examination):
+            yield finding
+
     async def saved(self, group: str) -> Mapping[str, str]:
         """Give what a group's last commit stored, whoever holds it; see `pulse_bridge.saved`.
 
@@ -83,15 +94,33 @@ class JournalBus:
         """
         given = 0
         with _open_reader(self._path) as reader:
-            row = 0
-            while found := reader.after(row, PAGE_EVENTS):
-                row = found[-1][0]
+            for found in reader.meant_by(query):
                 for event in map(rows.from_row, found):
                     if query.limit is not None and given >= query.limit:
                         return
                     if query.matches(event):
                         given += 1
                         yield event
+                await asyncio.sleep(0)  # where nothing is found for long, too, one can give it up
+
+    def history_lines(self, query: Query) -> Iterator[Lines]:
+        """Yield what `history` yields, as lines of JSON and without a pause.
+
+        Raises:
+            BusUnavailableError: There is no such journal, or it cannot be read now.
+        """
+        matches = row_filter(query)
+        left = query.limit
+        with _open_reader(self._path) as reader:
+            for found in reader.meant_by(query):
+                meant = list(filter(matches, found)) if matches else list(found)
+                if left is not None:
+                    meant = meant[:left]
+                    left -= len(meant)
+                if meant:
+                    yield Lines(to_lines(meant), len(meant), meant[-1][21])
+                if left == 0:
+                    return
 
 
 class _JournalPublisher:
@@ -132,6 +161,18 @@ class _Reader:
         """Give stored rows in order."""
         with self._translating():
             return self._connection.execute(rows.SELECT_AFTER, (row, limit)).fetchall()
+
+    def meant_by(self, query: Query) -> Iterator[list[rows.Row]]:
+        """Yield stored rows in order, some or none at a time; most of what the query does not mean is left out."""
+        statement, values = select_window(query)
+        last: int | None = 0
+        while True:
+            with self._translating():
+                row, (last,) = last, self._connection.execute(LAST_OF_WINDOW, (last, PAGE_EVENTS)).fetchone()
+                if last is None:
+                    return
+                found = self._connection.execute(statement, (row, last, *values)).fetchall()
+            yield found
 
     def snapshot(self) -> tuple[list[Event], int]:
         """Give the newest event of each job and host, and the row up to which they speak."""

@@ -3,8 +3,8 @@
 import asyncio
 import gzip
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Final, TypeVar
 from urllib.parse import unquote
 
 from pydantic_core import to_json as encode_json
@@ -17,10 +17,14 @@ from starlette.routing import Route
 from pulse_bridge.event import parse_time, to_json
 from pulse_bridge_web.board import Board, JobKey
 from pulse_bridge_web.files import File
+from pulse_bridge_web.frames import Text
 from pulse_bridge_web.history import LIMIT, MOST, BusyError, History, Past
 from pulse_bridge_web.hub import Hub
 from pulse_bridge_web.openapi import LATEST_S, make_document
-from pulse_bridge_web.stream import EventStream, accepts_gzip
+from pulse_bridge_web.pieces import PiecedResponse
+from pulse_bridge_web.stream import EventStream, accepts_gzip, until_left
+
+ResultT = TypeVar("ResultT")
 
 _PACK_FROM_BYTES: Final = 1024
 _EVENTS_AT_ONCE: Final = 200
@@ -28,6 +32,7 @@ _JOBS: Final = "/api/jobs/"
 _HISTORY: Final = "/history"
 _NO_SUCH_METHOD: Final = 405
 _WHOLE: Final = re.compile(r"[0-9]{1,18}")
+_DOTS: Final = re.compile(r"\.\.?~+")
 
 
 class Site:
@@ -97,18 +102,19 @@ class Site:
 
     async def _past_of(self, key: JobKey, request: Request) -> Response:
         asked = request.query_params
+        reading = self._history.job(
+            *key,
+            since_ms=_instant(asked.get("since"), "since"),
+            until_ms=_instant(asked.get("until"), "until"),
+            run=_whole(asked.get("run"), "run", None),
+            limit=_limit(asked.get("limit")),
+            heartbeats=_flag(asked.get("heartbeats"), "heartbeats"),
+        )
         try:
-            past = await self._history.job(
-                *key,
-                since_ms=_instant(asked.get("since"), "since"),
-                until_ms=_instant(asked.get("until"), "until"),
-                run=_whole(asked.get("run"), "run", None),
-                limit=_limit(asked.get("limit")),
-                heartbeats=_flag(asked.get("heartbeats"), "heartbeats"),
-            )
+            past = await _unless_left(reading, request)
         except BusyError as error:
             raise HTTPException(503, str(error), {"retry-after": "2"}) from error
-        return await _json(await _past_json(past), request)
+        return Response() if past is None else await _json(await _past_json(past), request)
 
     async def health(self, request: Request) -> Response:
         """Say whether what is shown is the present."""
@@ -136,12 +142,12 @@ async def _say_error(_: Request, error: Exception) -> Response:
     return Response(encode_json({"error": sentence}), error.status_code, headers, "application/json")
 
 
-async def _json(body: bytes, request: Request, status: int = 200) -> Response:
+async def _json(body: Text, request: Request, status: int = 200) -> Response:
     headers = {"cache-control": "no-store", "vary": "accept-encoding"}
     if len(body) >= _PACK_FROM_BYTES and accepts_gzip(request.headers):
         headers["content-encoding"] = "gzip"
         body = await asyncio.to_thread(gzip.compress, body, 1)
-    return Response(body, status, headers, "application/json")
+    return PiecedResponse(memoryview(body), status, headers, "application/json")
 
 
 async def _past_json(past: Past) -> bytes:
@@ -155,6 +161,17 @@ async def _past_json(past: Past) -> bytes:
     return b'{"events":[' + ",".join(found).encode() + b"]," + rest[1:]
 
 
+async def _unless_left(work: Coroutine[None, None, ResultT], request: Request) -> ResultT | None:
+    """Do some work for a client; None where it leaves meanwhile, and the work is given up."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(until_left(request.receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        leaving.cancel()
+        working.cancel()
+
+
 def _raw_path(request: Request) -> str:
     path: bytes = request.scope["raw_path"]
     return path.decode("ascii")
@@ -165,7 +182,12 @@ def _split(path: str, prefix: str) -> JobKey | None:
     host, slash, job = path.removeprefix(prefix).partition("/")
     if not (path.startswith(prefix) and host and slash and job):
         return None
-    return unquote(host), unquote(job)
+    return _named(unquote(host)), _named(unquote(job))
+
+
+def _named(text: str) -> str:
+    """Read a name back: browsers resolve `.` and `..` in a path, so one `~` more stands behind such a name."""
+    return text[:-1] if _DOTS.fullmatch(text) else text
 
 
 def _instant(text: str | None, name: str) -> int | None:

@@ -5,7 +5,7 @@ however often it did: a viewer that was away for an hour is told no more than th
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,7 +57,8 @@ class Board:
         self._jobs: dict[JobKey, _Job] = {}
         self._hosts: dict[str, int] = {}
         self._hearing: dict[str, Hearing] = {}
-        self._removed: deque[tuple[int, JobKey]] = deque(maxlen=_REMOVALS_KEPT)
+        # A job, or a host alone.
+        self._removed: deque[tuple[int, JobKey | str]] = deque(maxlen=_REMOVALS_KEPT)
         self._removals_known_since = 0
 
     def connect(self, at: Instant) -> None:
@@ -74,11 +75,14 @@ class Board:
             self.connected, self.reason = connected, reason
             self.connection_change = self._next()
 
-    def take(self, batch: Batch, at: Instant) -> None:
-        """Take events in. The first snapshot of a connection makes everybody begin anew."""
-        if batch.snapshot and not self.connected:
-            self._say_connection(connected=True, reason=None)
-            self.snapshot_change = self.change
+    def take(self, batch: Batch, at: Instant, *, more: bool = False) -> None:
+        """Take events in. The first snapshot of a connection makes everybody begin anew, and so does a loss.
+
+        A viewer asks for the past at each beginning: what was lost here, the bus may still have for it.
+
+        Args:
+            more: They are a part of what the bus told at once, and more follows: nobody begins anew before that.
+        """
         hosts = set()
         for event in batch.events:
             if self.fleet.apply(event, at, snapshot=batch.snapshot):
@@ -88,6 +92,11 @@ class Board:
                 else:
                     self._take_job(event)
         self._listen(hosts, at.now_s)
+        if batch.snapshot and not self.connected and not more:
+            self._say_connection(connected=True, reason=None)
+            self.snapshot_change = self.change
+        if batch.lost:
+            self.snapshot_change = self._next()
 
     def _take_job(self, event: JobEvent) -> None:
         key = (event.host, event.job)
@@ -135,18 +144,19 @@ class Board:
         }
         for key, event in list(self.fleet.jobs.items()):
             if key[0] in lost or (event.state in FINISHED_STATES and event.observed_ms < before_ms):
-                self._remove(key)
+                del self.fleet.jobs[key]
+                del self._jobs[key]
+                self._note_removal(key)
         for name in lost:
             del self.fleet.hosts[name]
             self._hosts.pop(name, None)
             self._hearing.pop(name, None)
+            self._note_removal(name)
 
-    def _remove(self, key: JobKey) -> None:
-        del self.fleet.jobs[key]
-        del self._jobs[key]
+    def _note_removal(self, what: JobKey | str) -> None:
         if len(self._removed) == _REMOVALS_KEPT:
             self._removals_known_since = self._removed[0][0]
-        self._removed.append((self._next(), key))
+        self._removed.append((self._next(), what))
 
     def put_past(self, sparks: Mapping[JobKey, Spark]) -> None:
         """Put what was before this start in front of the sparklines of the same runs."""
@@ -164,6 +174,11 @@ class Board:
         return self.change
 
     # What a viewer is told
+
+    @property
+    def told_from(self) -> int:
+        """Give the change up to which a viewer must have come to be told only what changed since."""
+        return max(self.snapshot_change, self._removals_known_since)
 
     def version(self, change: int) -> str:
         """Name the state behind a change."""
@@ -196,7 +211,17 @@ class Board:
 
     def removed_since(self, change: int) -> list[JobKey]:
         """Name the jobs that were let go of, and are not back."""
-        return [key for at, key in self._removed if at > change and key not in self._jobs]
+        return [
+            what
+            for at, what in self._removed
+            if at > change and not isinstance(what, str) and what not in self._jobs
+        ]
+
+    def hosts_removed_since(self, change: int) -> list[str]:
+        """Name the hosts that were let go of, and are not back."""
+        return [
+            what for at, what in self._removed if at > change and isinstance(what, str) and what not in self._hosts
+        ]
 
     def view_job(self, key: JobKey, *, spark: bool) -> bytes | None:
         """Give a job as JSON; None where it is not known (any more)."""
@@ -207,11 +232,7 @@ class Board:
             job.opened = views.open_view(self.fleet.jobs[key])
         return views.close_view(job.opened, self._hearing[key[0]], job.spark if spark else None)
 
-    def view_hosts(self, names: Sequence[str]) -> bytes:
-        """Give hosts as a JSON array; one that is not known any more is left out."""
-        hosts = self.fleet.hosts
-        return (
-            b"["
-            + b",".join(views.host_view(name, hosts[name], self._hearing[name]) for name in names if name in hosts)
-            + b"]"
-        )
+    def view_host(self, name: str) -> bytes | None:
+        """Give a host as JSON; None where it is not known (any more)."""
+        host = self.fleet.hosts.get(name)
+        return None if host is None else views.host_view(name, host, self._hearing[name])

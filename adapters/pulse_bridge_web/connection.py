@@ -5,9 +5,13 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from pulse_bridge_web.room import Room
 
 logger = logging.getLogger("pulse_bridge_web.http")
 logger.setLevel(logging.ERROR)  # what strangers send that is no HTTP is no news
@@ -26,6 +30,9 @@ REQUEST_S: Final = 10.0
 ANSWER_S: Final = 60.0
 """So long a client may take to fetch the rest of an answer, once it is all written."""
 
+RETRY_S: Final = "10"
+"""Whoever finds no room may ask again then."""
+
 LOW_WATER_BYTES: Final = 16_384
 HIGH_WATER_BYTES: Final = 65_536
 """Above this a viewer is waited for; what is above is at most one frame."""
@@ -35,23 +42,28 @@ class Connection(H11Protocol):
     """A connection, which the application finds in the state of its scope.
 
     Args:
-        max_connections: Beyond so many and a few more a connection is closed unanswered.
+        room: Shared by all connections of a server.
     """
 
-    def __init__(self, config: Config, server_state: ServerState, *, max_connections: int) -> None:
-        self._max_connections = max_connections
+    def __init__(self, config: Config, server_state: ServerState, *, room: Room) -> None:
+        self._room = room
+        self._address = ""
+        self._place = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._lost = asyncio.Event()
         super().__init__(config, server_state, {"connection": self})
         self.logger = logger
         self.access_log = False  # an address may carry the token
+        self._answer_request = self.app
+        self.app = self._answer_or_refuse
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take the connection, or close it where there are too many."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
-        # uvicorn answers those beyond its limit with 503; this is for those that ask nothing.
-        if len(self.connections) > self._max_connections + 100:
+        self._address = self.client[0] if self.client else ""
+        self._place = self._room.enter(self._address)
+        if self._room.is_crammed(self._address, self._place):
             transport.abort()
             return
         self._set_deadline(REQUEST_S, self.transport.abort)
@@ -74,8 +86,17 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end."""
         self._clear_deadline()
+        self._room.leave(self._address)
         self._lost.set()
         super().connection_lost(exc)
+
+    async def _answer_or_refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._room.refusal(self._address, self._place)
+        if refusal is None:
+            await self._answer_request(scope, receive, send)
+            return
+        headers = {"retry-after": RETRY_S, "connection": "close", "cache-control": "no-store"}
+        await JSONResponse({"error": refusal}, 503, headers)(scope, receive, send)
 
     @property
     def is_answering(self) -> bool:

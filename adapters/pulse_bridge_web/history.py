@@ -1,7 +1,8 @@
 """The past of a job, from the bus, bounded in events, in time, and in how many ask at once.
 
 The journal and a recording are read without a pause, which on the event loop would hold up everybody. So a bus is
-read by a thread, on an event loop of its own.
+read by a thread, on an event loop of its own. Who asks the same while it is read gets the same answer: a link in a
+chat is opened by many at once.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pulse_bridge.bus import Bus, Query
@@ -41,6 +43,18 @@ class Past(NamedTuple):
     reason: str | None
 
 
+class _Shared:
+    """A reading that is at work.
+
+    Args:
+        readers: So many wait for it.
+    """
+
+    def __init__(self, reading: "asyncio.Task[Past]") -> None:
+        self.reading = reading
+        self.readers = 0
+
+
 class BusyError(Exception):
     """Too many ask for the past at once; ask again later."""
 
@@ -58,6 +72,7 @@ class History:
         self._read_s = read_s
         self._clock = clock
         self._turns = asyncio.Semaphore(_READERS)
+        self._shared: dict[tuple[Query, int], _Shared] = {}
 
     async def job(
         self,
@@ -95,6 +110,25 @@ class History:
         return await self._read(Query(since_ms=since_ms, kinds=_CHANGES), limit)
 
     async def _read(self, query: Query, limit: int) -> Past:
+        shared = self._shared.get((query, limit))
+        if shared is None:
+            shared = _Shared(asyncio.create_task(self._read_alone(query, limit)))
+            self._shared[query, limit] = shared
+            shared.reading.add_done_callback(lambda _: self._forget(query, limit, shared))
+        shared.readers += 1
+        try:
+            return await asyncio.shield(shared.reading)
+        finally:
+            shared.readers -= 1
+            if not shared.readers:
+                self._forget(query, limit, shared)  # at once: who asks from now on must not find its end
+                shared.reading.cancel()
+
+    def _forget(self, query: Query, limit: int, shared: _Shared) -> None:
+        if self._shared.get((query, limit)) is shared:
+            del self._shared[query, limit]
+
+    async def _read_alone(self, query: Query, limit: int) -> Past:
         bus = self.bus
         if bus is None:
             return Past((), complete=False, reason="no bus is known here to ask for the past")
@@ -106,14 +140,22 @@ class History:
         reading = _Reading(bus, query, limit, self._clock, self._clock() + self._read_s)
         past = asyncio.ensure_future(run_in_daemon_thread(reading.run))
         # A thread that hangs keeps its turn: else every further question would start another one.
-        past.add_done_callback(lambda _: self._turns.release())
+        past.add_done_callback(self._end_turn)
         try:
             async with asyncio.timeout(self._read_s * 1.5):
                 return await asyncio.shield(past)
         except TimeoutError:
             return Past((), complete=False, reason="the bus does not answer in time")
         finally:
-            reading.given_up.set()
+            reading.give_up()
+
+    def _end_turn(self, past: "asyncio.Future[Past]") -> None:
+        self._turns.release()
+        if not past.cancelled():
+            past.exception()  # where nobody waits any more, nobody else would ask for it
+
+
+_UNREAD: Final = Past((), complete=False, reason="nobody waits for it any more")
 
 
 class _Reading:
@@ -124,12 +166,21 @@ class _Reading:
     """
 
     def __init__(self, bus: Bus, query: Query, limit: int, clock: Callable[[], float], end_s: float) -> None:
-        self.given_up = threading.Event()
+        self._given_up = threading.Event()
+        self._wake: Callable[[], object] | None = None
         self._bus = bus
         self._query = query
         self._limit = limit
         self._clock = clock
         self._end_s = end_s
+
+    def give_up(self) -> None:
+        """End it soon, from another thread: nobody waits any more."""
+        self._given_up.set()
+        wake = self._wake
+        if wake is not None:
+            with suppress(RuntimeError):  # it is over, and its loop closed
+                wake()
 
     def run(self) -> Past:
         """Read, and say what cannot be read."""
@@ -139,8 +190,16 @@ class _Reading:
             return Past((), complete=False, reason=str(error))
         except (BusError, ConfigError) as error:
             return Past((), complete=False, reason=f"the past cannot be read now: {error}")
+        except asyncio.CancelledError:
+            return _UNREAD
 
     async def _read(self) -> Past:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        if task is not None:
+            # Where the bus gives nothing for long, nobody would look whether to give up.
+            self._wake = lambda: loop.call_soon_threadsafe(task.cancel)
+        if self._given_up.is_set():
+            return _UNREAD
         found: deque[JobEvent] = deque(maxlen=self._limit)
         count = 0
         reason = None
@@ -150,7 +209,7 @@ class _Reading:
                 if isinstance(event, JobEvent):
                     count += 1
                     found.append(event)
-                if self.given_up.is_set() or self._clock() > self._end_s:
+                if self._given_up.is_set() or self._clock() > self._end_s:
                     reason = "the past is long and was not read to its end: ask for less with since= and until="
                     break
         finally:

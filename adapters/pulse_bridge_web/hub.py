@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pulse_bridge_web.board import Board
-from pulse_bridge_web.frames import KEEP_ALIVE, Frame, FrameMaker
+from pulse_bridge_web.frames import KEEP_ALIVE, Frame, FrameMaker, Text
 
 FRAME_S: Final = 0.25
 """No viewer is told more often; less often where telling all of them takes longer than half of that."""
@@ -39,7 +39,7 @@ class Viewer:
     position: int | None = None
     gap: bool = False
     gone: bool = False
-    waiting: "asyncio.Future[bytes | None] | None" = field(default=None, repr=False)
+    waiting: "asyncio.Future[Text | None] | None" = field(default=None, repr=False)
 
 
 class Hub:
@@ -66,7 +66,7 @@ class Hub:
         self._clock = clock
         self._news = asyncio.Event()
         self._making = asyncio.Lock()
-        self._state: tuple[bytes, int, float] | None = None
+        self._state: tuple[Text, int, float] | None = None
         self._first: dict[bool, Frame] = {}
         self._issued: deque[int] = deque(maxlen=8)
         self._waves: asyncio.Task[None] | None = None
@@ -115,7 +115,7 @@ class Hub:
         self.viewers.discard(viewer)
         _give(viewer, None)
 
-    async def next(self, viewer: Viewer) -> bytes | None:
+    async def next(self, viewer: Viewer) -> Text | None:
         """Wait for what is to be sent to a viewer next: the newest that there is. None at its end."""
         if viewer.gone:
             return None
@@ -128,11 +128,11 @@ class Hub:
         viewer.waiting = asyncio.get_running_loop().create_future()
         return await viewer.waiting
 
-    async def state(self) -> bytes:
+    async def state(self) -> Text:
         """Give everything as JSON; it is made once a frame's time at most, however many ask."""
         return (await self._newest_state())[0]
 
-    async def _newest_state(self) -> tuple[bytes, int]:
+    async def _newest_state(self) -> tuple[Text, int]:
         async with self._making:
             state = self._state
             if state is None or not self._is_fresh(state[1], state[2]):
@@ -144,15 +144,16 @@ class Hub:
 
     def _is_fresh(self, upto: int, made_at_s: float) -> bool:
         board = self._board
-        has_begun = upto >= max(board.snapshot_change, board.connection_change)
+        has_begun = upto >= max(board.told_from, board.connection_change)
         return has_begun and self._clock() - made_at_s < self._frame_s
 
     async def _first_frame(self, *, gap: bool) -> Frame:
         text, upto = await self._newest_state()
-        frame = self._first.get(gap)
-        if frame is None or frame.upto != upto:
-            frame = self._first[gap] = self._maker.snapshot(text, upto, gap=gap)
-        return frame
+        async with self._making:
+            frame = self._first.get(gap)
+            if frame is None or frame.upto != upto:
+                frame = self._first[gap] = await self._maker.snapshot(text, upto, gap=gap)
+            return frame
 
     async def _make_waves(self) -> None:
         while True:
@@ -191,11 +192,11 @@ class Hub:
         """Give a position at or before another, so that few different frames are made for those who are late."""
         behind = self._board.change - position
         earlier = max(0, self._board.change - (1 << behind.bit_length()))
-        begun = self._board.snapshot_change
+        begun = self._board.told_from
         return max(earlier, begun) if position >= begun else position
 
     async def _frame_since(self, position: int) -> Frame:
-        if position < self._board.snapshot_change:
+        if position < self._board.told_from:
             return await self._first_frame(gap=False)
         return await self._maker.since(position)
 
@@ -210,7 +211,7 @@ class Hub:
             _give(viewer, content)
 
 
-def _give(viewer: Viewer, content: bytes | None) -> None:
+def _give(viewer: Viewer, content: Text | None) -> None:
     waiting, viewer.waiting = viewer.waiting, None
     if waiting is not None and not waiting.done():
         waiting.set_result(content)

@@ -120,7 +120,8 @@ def _get(name: str, summary: str, answers: dict[str, Any], **rest: Any) -> dict[
 
 
 def _in_path(name: str, description: str) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1}
+    # In a path `.` and `..` mean something else, for whoever sends it and for what is between.
+    schema = {"type": "string", "minLength": 1, "not": {"enum": [".", ".."]}}
     return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
 
 
@@ -128,9 +129,10 @@ def _in_query(name: str, description: str, schema: dict[str, Any]) -> dict[str, 
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
+_DOTS: Final = "A name that is `.` or `..`, or that with `~` behind it, is written with one `~` more behind it."
 _JOB: Final = [
-    _in_path("host", "The host's name."),
-    _in_path("job", "The job's name; a slash in it may be written as such or as %2F."),
+    _in_path("host", f"The host's name. {_DOTS}"),
+    _in_path("job", f"The job's name; a slash in it may be written as such or as %2F. {_DOTS}"),
 ]
 _RANGE: Final = [
     _in_query("since", "From this instant on (`observed_at`).", _ASKED_INSTANT),
@@ -145,8 +147,8 @@ _RANGE: Final = [
 ]
 _STREAM: Final = """Server-sent events, each with an `id`. First `snapshot`: what `GET /api/jobs` gives; with
 `"gap": true` where `Last-Event-ID` was sent and cannot be gone on from. Then, at most four times a second,
-`update`: `{"now", "jobs", "hosts", "removed"}` with the newest state of what changed, without `spark`; and
-`connection`: `{"connected", "reason"}`. `ping` every 15 s where nothing happens."""
+`update`: `{"now", "jobs", "hosts", "removed", "hosts_removed"}` with the newest state of what changed, without
+`spark`; and `connection`: `{"connected", "reason"}`. `ping` every 15 s where nothing happens."""
 
 
 def make_document(base_path: str) -> dict[str, Any]:

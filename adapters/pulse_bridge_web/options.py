@@ -48,6 +48,8 @@ class WebOptions(SubscriberOptions):
         origins: Origins, with commas between, whose scripts may read the API (CORS).
         embed: Origins, with commas between, whose pages may show this one in a frame.
         max_connections: So many connections are served at once.
+        max_per_address: So many of them from one address (IPv6: one /64). Without it a quarter of them from
+            another machine's, and no limit from this one's own.
     """
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8321
@@ -60,3 +62,4 @@ class WebOptions(SubscriberOptions):
     origins: _Origins = ""
     embed: _Origins = ""
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    max_per_address: Annotated[int, Field(ge=1, le=100_000)] | None = None

@@ -12,7 +12,8 @@ from typing import Final
 
 from pulse_bridge.errors import ConfigError
 
-COOKIE: Final = "pulse_bridge"
+TOKEN_CHARACTERS: Final = 16
+"""A token is at least so long: whoever reaches the port may guess as often as they like."""
 
 _HOST: Final = re.compile(r"\[(?P<ip6>[0-9A-Fa-f:.]+)\](:[0-9]{1,5})?|(?P<name>[^:\[\]/@\s]+)(:[0-9]{1,5})?")
 
@@ -20,7 +21,9 @@ _HOST: Final = re.compile(r"\[(?P<ip6>[0-9A-Fa-f:.]+)\](:[0-9]{1,5})?|(?P<name>[
 class Token:
     """A secret that every request must show.
 
-    A browser shows it once and gets a cookie with something made of it: the token itself is stored nowhere.
+    A browser shows it once and gets a cookie with something made of it: the token itself is stored nowhere. The
+    cookie's name is made of it, too, because browsers keep cookies by host without the port: two servers on one
+    machine would else each put out the other's.
 
     Args:
         secret: Not empty.
@@ -28,7 +31,11 @@ class Token:
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
-        self.cookie = hmac.new(self._secret, b"pulse-bridge page", sha256).hexdigest()
+        self.cookie = self._derive(b"pulse-bridge page")
+        self.cookie_name = f"pulse_bridge_{self._derive(b'pulse-bridge cookie name')[:8]}"
+
+    def _derive(self, purpose: bytes) -> str:
+        return hmac.new(self._secret, purpose, sha256).hexdigest()
 
     def matches(self, shown: bytes) -> bool:
         """Say whether it was shown; takes as long for a wrong one as for the right one."""
@@ -46,23 +53,33 @@ def read_token(env: str | None, file: str | None, *, shown: str) -> Token | None
         shown: What the user wrote, for the sentence of a refusal.
 
     Raises:
-        ConfigError: It is not there, empty, or said to be in two places.
+        ConfigError: It is not there, empty, too short, or said to be in two places.
     """
     if env is not None and file is not None:
         raise ConfigError(f"{shown}: the token stands in token_env or in token_file, not in both")
     if env is not None:
-        secret = os.environ.get(env)
-        if not secret:
-            raise ConfigError(f"{shown}: token_env: the environment variable {env} is not set or empty")
-        return Token(secret)
+        return _checked(
+            os.environ.get(env, ""), f"{shown}: token_env: the environment variable {env}", "not set or empty"
+        )
     if file is None:
         return None
     try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
+        secret = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{shown}: token_file: {file} cannot be read: {error}") from None
+    return _checked(secret, f"{shown}: token_file: {file}", "empty")
+
+
+def _checked(secret: str, place: str, empty: str) -> Token:
+    """Judge what a place holds; what stands around the token, such as a line's end, is none of it."""
+    secret = secret.strip()
     if not secret:
-        raise ConfigError(f"{shown}: token_file: {file} is empty")
+        raise ConfigError(f"{place} is {empty}")
+    if len(secret) < TOKEN_CHARACTERS:
+        raise ConfigError(
+            f"{place} holds a token of {len(secret)} characters, which can be guessed: it must have"
+            f" {TOKEN_CHARACTERS} or more; make one with: openssl rand -hex 24"
+        )
     return Token(secret)
 
 

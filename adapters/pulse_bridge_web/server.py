@@ -18,6 +18,7 @@ from pulse_bridge.errors import ConfigError
 from pulse_bridge.listening import explain_refusal
 from pulse_bridge_web.connection import Connection
 from pulse_bridge_web.gate import HEADER_BYTES
+from pulse_bridge_web.room import Room
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def affordable(connections: int) -> int:
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, sock: socket.socket, *, max_connections: int) -> AsyncIterator[None]:
+async def serve(app: ASGIApp, sock: socket.socket, room: Room) -> AsyncIterator[None]:
     """Answer requests for the length of the block; what is still open behind it is cut off."""
     config = Config(
         app,
@@ -117,14 +118,13 @@ async def serve(app: ASGIApp, sock: socket.socket, *, max_connections: int) -> A
         lifespan="off",
         log_config=None,
         proxy_headers=False,
-        limit_concurrency=max_connections + 1,  # it answers that many with a refusal
         timeout_keep_alive=_KEEP_ALIVE_S,
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(config, state, max_connections=max_connections), sock=sock, backlog=1024
+        lambda: Connection(config, state, room=room), sock=sock, backlog=1024
     )
     try:
         yield

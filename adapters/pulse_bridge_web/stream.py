@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from pulse_bridge_web.connection import Connection
 from pulse_bridge_web.frames import GZIP_HEAD, pack
 from pulse_bridge_web.hub import Hub, Viewer
+from pulse_bridge_web.pieces import send_pieces
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class EventStream:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         viewer = self._hub.join(headers.get("last-event-id"), packed=packed)
-        leaving = asyncio.ensure_future(_until_left(receive))
+        leaving = asyncio.ensure_future(until_left(receive))
         leaving.add_done_callback(lambda _: self._hub.leave(viewer))
         try:
             head = GZIP_HEAD + pack(_RETRY) if packed else _RETRY
@@ -65,15 +66,15 @@ class EventStream:
 
     async def _send_frames(self, viewer: Viewer, send: Send, connection: Connection) -> None:
         while (content := await self._hub.next(viewer)) is not None:
-            await send({"type": "http.response.body", "body": content, "more_body": True})
             # Only then is the next one made: a frame that waits for its turn would be old when it comes.
-            if not await connection.drained(self._drop_s):
+            if not await send_pieces(send, content, connection, self._drop_s):
                 logger.info("a viewer took nothing and is dropped", extra={"after_s": self._drop_s})
                 await connection.abort()
                 return
 
 
-async def _until_left(receive: Receive) -> None:
+async def until_left(receive: Receive) -> None:
+    """Wait until the client has left, or has its answer."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from pulse_bridge.bus import Batch, Bus
 from pulse_bridge.clock import Instant
+from pulse_bridge.doctor import Examination, Finding
 from pulse_bridge.subscriber import NOTHING, Changes, Subscriber, SubscriberUrl
 from pulse_bridge_web.app import Site, make_app
 from pulse_bridge_web.board import Board
@@ -22,6 +23,7 @@ from pulse_bridge_web.gate import Gate
 from pulse_bridge_web.history import BusyError, History
 from pulse_bridge_web.hub import Hub
 from pulse_bridge_web.options import WebOptions, split_list
+from pulse_bridge_web.room import Room
 from pulse_bridge_web.safety import HostNames, make_headers, read_token
 from pulse_bridge_web.server import adopt, affordable, listen, serve
 from pulse_bridge_web.stream import DROP_S, EventStream
@@ -29,6 +31,7 @@ from pulse_bridge_web.views import draw_sparks
 
 logger = logging.getLogger(__name__)
 
+_EVENTS_AT_ONCE: Final = 200
 _FORGET_EACH_S: Final = 60.0
 _PAST_S: Final = 6 * 3600.0
 _PAST_EVENTS: Final = 50_000
@@ -65,6 +68,12 @@ class WebSubscriber(Subscriber):
         self.history.bus = bus
         self._source = str(bus)
 
+    def examine(self, examination: Examination) -> AsyncIterator[Finding]:
+        """Tell whether the page can be served; see `pulse_bridge.doctor`."""
+        from pulse_bridge_web.examine import examine  # noqa: PLC0415 - nothing else needs it
+
+        return examine(self._options, self._shown, examination)
+
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Listen on the port.
@@ -94,7 +103,7 @@ class WebSubscriber(Subscriber):
         sock = await self._open_socket(has_token=token is not None)
         connections = affordable(options.max_connections)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(serve(gate, sock, max_connections=connections))
+            await stack.enter_async_context(serve(gate, sock, Room(connections, options.max_per_address)))
             await stack.enter_async_context(self.hub.lifespan())
             self.address = self._address(sock)
             logger.info(
@@ -135,8 +144,14 @@ class WebSubscriber(Subscriber):
         self.hub.note()
 
     async def on_batch(self, batch: Batch, at: Instant) -> Changes:
-        """Take events in."""
-        self.board.take(batch, at)
+        """Take events in, yielding the event loop every few of them."""
+        events = batch.events
+        for start in range(0, max(1, len(events)), _EVENTS_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            more = start + _EVENTS_AT_ONCE < len(events)
+            part = Batch(events[start : start + _EVENTS_AT_ONCE], batch.snapshot, 0 if more else batch.lost)
+            self.board.take(part, at, more=more)
         self.hub.note()
         if batch.snapshot and self._past is None and self.history.bus is not None:
             self._past = asyncio.create_task(self._draw_past(int((at.wall_s - _PAST_S) * 1000)))

@@ -2,34 +2,32 @@
 
 import asyncio
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from pulse_bridge.bus import Query, open_bus
-from pulse_bridge.event import Event, JobEvent, format_time
+from pulse_bridge.bus import open_bus
+from pulse_bridge.event import JobEvent, format_time
 from pulse_bridge.journal import open_journal
 from pulse_bridge.testing import HOSTILE_NAMES, PRESENCE, SAMPLE_MS, make_host_event, make_job_event
-from pulse_bridge_web.history import History
+from pulse_bridge_web.files import FOLDER
 from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer
-from tests.support.web import following, jobs_of, serving
+from tests.support.web import ask_raw, following, jobs_of, serving
 
 RUN = 1_790_000_000
 
 
 def job(seq: int, name: str = "a", **changes: Any) -> JobEvent:
     return make_job_event(seq, job=name, **changes)
-
-
-def one_segment(name: str) -> str:
-    return quote(name, safe="")
 
 
 # The present
@@ -66,13 +64,67 @@ async def test_a_job_is_asked_for_by_host_and_name_with_its_sparkline() -> None:
             assert found["spark"] == [[1.5, 0.125], [2, 0.25]]
 
 
-@pytest.mark.parametrize("name", [*HOSTILE_NAMES, "x/history", "history", "a//b", "/a", "a/", "é/../ü"])
-async def test_any_name_is_a_job_that_can_be_asked_for(name: str) -> None:
-    async with serving(job(1, name, host="nöde 1")) as page:
-        path = f"/api/jobs/{one_segment('nöde 1')}/{one_segment(name)}"
-        assert (await page.json(path))["job"] == name
-        past = await page.json(f"{path}/history")
-        assert past == {"events": [], "complete": False, "reason": "no bus is known here to ask for the past"}
+DOTS = (".", "..", ".~", "..~", "..~~")
+NAMES = (
+    *HOSTILE_NAMES,
+    *DOTS,
+    *("...", "~", "a~", "x/history", "history", "a//b", "/a", "a/", "é/../ü", "../x", "/..", "./."),
+    *("50%", "%2F", "%252e", "%ff", "a?b=c", "a#b", "a;b", "a+b c", "\\", "://", "@", "日本語", "e\u0301"),
+)
+
+
+def written(name: str) -> str:
+    """Write a name as one segment of a path, as the API's description says."""
+    return quote(f"{name}~" if re.fullmatch(r"\.\.?~*", name) else name, safe="")
+
+
+@pytest.mark.parametrize("host", ["nöde 1", "..", ".~", "50%?#", "a;b"])
+async def test_any_name_is_a_job_that_can_be_asked_for(host: str) -> None:
+    events = [job(seq, name, host=host) for seq, name in enumerate(NAMES, start=1)]
+    async with serving(*events) as page:
+        for name in NAMES:
+            path = f"/api/jobs/{written(host)}/{written(name)}"
+            found = await page.json(path)
+            assert (found["host"], found["job"]) == (host, name)
+            past = await page.json(f"{path}/history")
+            assert past == {"events": [], "complete": False, "reason": "no bus is known here to ask for the past"}
+            assert (await page.get(f"/jobs/{written(host)}/{written(name)}")).status_code == 200
+
+
+async def test_the_past_of_any_name_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "node1.db"
+    with open_journal(path) as journal:
+        journal.append([job(seq, name, host="..") for seq, name in enumerate(NAMES, start=1)])
+    async with following(f"journal://{path}", tmp_path) as page:
+        for name in NAMES:
+            past = await page.json(f"/api/jobs/{written('..')}/{written(name)}/history")
+            assert [event["job"] for event in past["events"]] == [name]
+
+
+async def test_a_browser_writes_the_same_addresses(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    module = tmp_path / "address.mjs"
+    module.write_bytes((FOLDER / "address.js").read_bytes())
+    script = (
+        "import { apiAddress } from './address.mjs';"
+        "const [names, base] = JSON.parse(process.argv[1]);"
+        "console.log(JSON.stringify(names.map("
+        "(name) => new URL(apiAddress(name.replaceAll('/', '_'), name), base))));"
+    )
+    asked = json.dumps([NAMES, "http://127.0.0.1/"])
+    out = await asyncio.to_thread(
+        subprocess.check_output, [node, "--input-type=module", "-e", script, asked], cwd=tmp_path
+    )
+    addresses = [address.removeprefix("http://127.0.0.1") for address in json.loads(out)]
+    async with serving(
+        *(job(seq, name, host=name.replace("/", "_")) for seq, name in enumerate(NAMES, 1))
+    ) as page:
+        for name, address in zip(NAMES, addresses, strict=True):
+            request = f"GET {address} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            body = (await ask_raw(page.port, request.encode())).partition(b"\r\n\r\n")[2]
+            assert json.loads(body).get("job") == name, address
 
 
 @pytest.mark.parametrize("path", ["node1/b", "node2/a", "node1", "node1/", "/a", "%ff/%ff"])
@@ -233,57 +285,6 @@ async def test_a_journal_that_cannot_be_read_is_said_in_words(tmp_path: Path) ->
         assert past["reason"].startswith("the past cannot be read now: there is no journal")
 
 
-class Endless:
-    """A bus whose past never comes to an end, and is read without a pause, as a journal's is."""
-
-    name = "endless"
-
-    def __init__(self) -> None:
-        self.readers = 0
-        self.given = 0
-
-    async def history(self, query: Query) -> AsyncIterator[Event]:  # noqa: ARG002 - the port's signature
-        self.readers += 1
-        try:
-            while True:
-                self.given += 1
-                yield job(self.given)
-        finally:
-            self.readers -= 1
-
-
-async def test_reading_the_past_holds_up_nobody_and_ends_in_time() -> None:
-    bus: Any = Endless()
-    history = History(read_s=0.4)
-    history.bus = bus
-    reading = asyncio.create_task(history.job("node1", "a", limit=10))
-    await wait_until(lambda: bus.given > 1000, "it is read while we go on")
-    past = await reading
-    assert len(past.events) == 10
-    assert past.reason is not None
-    assert past.reason.startswith("the past is long and was not read to its end")
-    await wait_until(lambda: bus.readers == 0, "nobody reads any more")
-
-
-async def test_two_read_the_past_at_once_and_the_others_wait_their_turn() -> None:
-    bus: Any = Endless()
-    history = History(read_s=0.2)
-    history.bus = bus
-    most = 0
-
-    async def watch() -> None:
-        nonlocal most
-        while True:
-            most = max(most, bus.readers)
-            await asyncio.sleep(0.001)
-
-    watching = asyncio.create_task(watch())
-    found = await asyncio.gather(*(history.job("node1", "a", limit=1) for _ in range(5)))
-    watching.cancel()
-    assert len(found) == 5
-    assert 1 <= most <= 2
-
-
 async def test_sparklines_go_on_over_a_restart_of_the_page(tmp_path: Path) -> None:
     path = tmp_path / "node1.db"
     with open_journal(path) as written:
@@ -295,6 +296,14 @@ async def test_sparklines_go_on_over_a_restart_of_the_page(tmp_path: Path) -> No
 
 
 # The description
+
+_EXPLORE_S = os.environ.get("PULSE_BRIDGE_EXPLORE_S")
+EXPLORATION = (
+    ("--max-examples", "100000", "--max-time", _EXPLORE_S)
+    if _EXPLORE_S
+    else ("--max-examples", "10", "--generation-deterministic", "--max-time", "7")
+)
+"""With PULSE_BRIDGE_EXPLORE_S=120 the API is tried for two minutes, each time with something else."""
 
 
 async def test_the_openapi_document_is_true(journal: str, tmp_path: Path) -> None:
@@ -313,7 +322,7 @@ async def test_the_openapi_document_is_true(journal: str, tmp_path: Path) -> Non
             *(sys.executable, "-m", "schemathesis.cli", "run", str(file)),
             *("--url", f"http://127.0.0.1:{page.port}/pulse"),
             *("--exclude-path", "/events"),  # it never ends
-            *("--max-examples", "10", "--generation-deterministic", "--max-time", "7"),
+            *EXPLORATION,
             *("--phases", "examples,coverage,fuzzing", "--warnings", "off", "--no-color"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -123,10 +123,14 @@ def test_what_is_long_over_is_let_go_of_and_its_absence_is_told() -> None:
     assert sorted(name for _, name in board.fleet.jobs) == ["new", "runs"]
     assert sorted(board.removed_since(before)) == [("node1", "old"), ("node2", "lost")]
     assert list(board.fleet.hosts) == ["node1"]
+    assert board.hosts_removed_since(before) == ["node2"]
+    assert board.hosts_removed_since(board.change) == []
     assert board.removed_since(board.change) == []
     after = board.change
     board.take(Batch([job(9, "old")], snapshot=False), at(1))
     assert board.removed_since(before) == [("node2", "lost")], "it is back"
+    board.take(Batch([make_host_event(10, host="node2")], snapshot=False), at(1))
+    assert board.hosts_removed_since(before) == [], "it is back"
     assert ("node1", "old") in board.jobs_since(after)
 
 

@@ -1,7 +1,10 @@
 """The event stream, over real HTTP: what a viewer is told, and that a slow one costs nobody anything."""
 
 import asyncio
+import json
 import socket
+import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,9 @@ import pytest
 from pulse_bridge.event import JobEvent
 from pulse_bridge.journal import open_journal
 from pulse_bridge.testing import make_host_event, make_job_event
-from pulse_bridge_web import frames
+from pulse_bridge_web import board, connection, frames
 from pulse_bridge_web.connection import HIGH_WATER_BYTES, Connection
+from pulse_bridge_web.pieces import PIECE_BYTES
 from tests.support.processes import wait_until
 from tests.support.scripted_source import ScriptedSource
 from tests.support.web import Page, following, jobs_of, open_viewer, serving
@@ -34,7 +38,7 @@ async def test_a_viewer_gets_a_snapshot_at_once_and_then_what_changes() -> None:
         await page.give(job(4, "b", epoch=2))
         told = await events.next()
         assert told.kind == "update"
-        assert set(told.data) == {"now", "jobs", "hosts", "removed"}
+        assert set(told.data) == {"now", "jobs", "hosts", "removed", "hosts_removed"}
         changed = {view["job"]: view for view in told.data["jobs"]}
         assert changed["b"]["epoch"] == 2
         assert changed["b"]["hearing"] == "heard"
@@ -81,6 +85,42 @@ async def test_a_job_that_is_let_go_of_is_told_as_removed() -> None:
             pass
         assert told.data["removed"] == [["node1", "a"]]
         assert (await page.get("/api/jobs/node1/a")).status_code == 404
+
+
+async def test_a_host_that_is_let_go_of_is_told_as_removed_and_no_more_once_it_is_back() -> None:
+    async with serving(make_host_event(1, host="node2"), job(2)) as page, page.events() as events:
+        first = await events.next()
+        assert {host["host"] for host in first.data["hosts"]} == {"node1", "node2"}
+        await page.sleep(8 * 86_400)
+        while not (told := await events.next()).data["hosts_removed"]:
+            pass
+        assert sorted(told.data["hosts_removed"]) == ["node1", "node2"]
+        assert told.data["removed"] == [["node1", "a"]]
+        await page.give(make_host_event(3, host="node2"))
+        async with page.events(last_event_id=first.id) as late:
+            told = await late.next()
+            assert told.data["hosts_removed"] == ["node1"]
+            assert [host["host"] for host in told.data["hosts"]] == ["node2"]
+
+
+async def test_a_viewer_that_is_too_slow_for_the_memory_of_removals_gets_everything_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(board, "_REMOVALS_KEPT", 3)
+    over = [job(seq, f"j{seq}", state="done", status="done") for seq in range(1, 9)]
+    async with serving(*over, make_host_event(9)) as page:
+        hub = page.hub
+        viewer = hub.join(None, packed=False)
+        assert await hub.next(viewer) is not None
+        page.now = page.now._replace(wall_s=page.now.wall_s + 8 * 86_400)
+        await page.give(job(10, "new", observed_ms=int(page.now.wall_s * 1000)))
+        await page.sleep(60)
+        content = await hub.next(viewer)
+        assert content is not None
+        assert b"event: snapshot" in content
+        assert b'"new"' in content
+        assert b'"j1"' not in content, "it would else be shown for ever"
+        assert viewer.position == page.subscriber.board.change
 
 
 async def test_a_lost_bus_is_told_and_its_return_begins_with_a_new_snapshot() -> None:
@@ -255,7 +295,7 @@ async def test_a_large_frame_is_compressed_once_for_all_who_come_at_once(monkeyp
 
 async def test_late_viewers_at_many_positions_need_few_frames_and_miss_nothing() -> None:
     async with serving(job(1, "j0")) as page:
-        hub, board = page.hub, page.subscriber.board
+        hub, known = page.hub, page.subscriber.board
         made: list[int] = []
         since = hub._maker.since
 
@@ -267,10 +307,10 @@ async def test_late_viewers_at_many_positions_need_few_frames_and_miss_nothing()
         positions = []
         for seq in range(2, 202):
             await page.give(job(seq, f"j{seq}"))
-            positions.append(board.change)
+            positions.append(known.change)
         viewers = []
         for position in positions[:-1]:
-            viewer = hub.join(board.version(position), packed=False)
+            viewer = hub.join(known.version(position), packed=False)
             assert viewer.position == position
             viewers.append(viewer)
         told = await asyncio.gather(*(hub.next(viewer) for viewer in viewers))
@@ -279,6 +319,109 @@ async def test_late_viewers_at_many_positions_need_few_frames_and_miss_nothing()
             assert content is not None
             missed = {f'"j{seq}"'.encode() for seq in range(number + 3, 202)}
             assert all(name in content for name in missed)
+
+
+# Many jobs
+
+
+async def longest_step_ms(work: Awaitable[object]) -> float:
+    """Do some work, and tell for how long others on the event loop had to wait for their turn at most."""
+    longest = 0.0
+    working = asyncio.ensure_future(work)
+    before = time.perf_counter()
+    while not working.done():
+        await asyncio.sleep(0)
+        longest, before = max(longest, time.perf_counter() - before), time.perf_counter()
+    await working
+    return longest * 1000
+
+
+async def test_others_are_told_while_ten_thousand_jobs_are_put_into_a_snapshot(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    many = [job(seq, f"j{seq}", host=f"node{seq % 100}") for seq in range(1, 10_001)]
+    async with serving(*many) as page:
+        hub, known = page.hub, page.subscriber.board
+        hub._frame_s = 0.0
+        quick = hub.join(known.version(known.change), packed=False)
+        told = asyncio.create_task(hub.next(quick))
+        making = asyncio.create_task(hub.next(hub.join(None, packed=True)))
+        await wait_until(lambda: quick.waiting is not None, "it waits")
+        await page.give(job(10_001, "news", host="node1"))
+        content = await told
+        assert content is not None
+        assert b'"job":"news"' in content
+        assert not making.done(), "others had their turn"
+        await making
+        took_ms = await longest_step_ms(hub.next(hub.join(None, packed=True)))
+        with capsys.disabled():
+            print(f"\na snapshot of 10,000 jobs: others waited for {took_ms:.1f} ms at most")  # noqa: T201 - a figure
+
+
+async def test_what_changes_while_a_snapshot_is_made_is_in_it_or_comes_behind_it() -> None:
+    many = [job(seq, f"j{seq}") for seq in range(1, 2001)]
+    async with serving(*many) as page:
+        hub = page.hub
+        viewer = hub.join(None, packed=False)
+        making = asyncio.create_task(hub.next(viewer))
+        for seq in range(2001, 2011):
+            await asyncio.sleep(0)
+            await page.give(job(seq, f"j{seq - 2000}", epoch=2), job(seq + 100, f"j{4001 - seq}", epoch=2))
+        assert not making.done(), "it was made meanwhile"
+        first = await making
+        assert first is not None
+        known = {view["job"]: view["id"] for view in json.loads(first.split(b"data: ")[1])["jobs"]}
+        assert len(known) == 2000
+        second = await hub.next(viewer)
+        assert second is not None
+        known |= {view["job"]: view["id"] for view in json.loads(second.split(b"data: ")[1])["jobs"]}
+        expected = {view["job"]: view["id"] for view in (await page.json("/api/jobs"))["jobs"]}
+        assert known == expected
+
+
+async def test_others_have_their_turn_while_a_large_snapshot_is_taken_which_is_told_once_it_is_whole() -> None:
+    page = Page()
+    known = page.subscriber.board
+    async with page.subscriber.lifespan(), page.client:
+        await page.subscriber.on_connect({}, page.now)
+        taking = asyncio.create_task(page.give(*(job(seq, f"j{seq}") for seq in range(1, 2001)), snapshot=True))
+        partly = 0
+        while not taking.done():
+            await asyncio.sleep(0)
+            if 0 < len(known.fleet.jobs) < 2000:
+                partly += 1
+                assert not known.connected
+        await taking
+        assert partly >= 5
+        assert known.connected
+        async with page.events() as events:
+            assert len((await events.next()).data["jobs"]) == 2000
+
+
+async def test_a_long_answer_comes_whole_in_pieces() -> None:
+    long = [job(seq, f"j{seq}", message=str(seq) * 200) for seq in range(1, 2001)]
+    async with serving(*long) as page:
+        plain = await page.get("/api/jobs", accept_encoding="identity")
+        assert len(plain.content) > 4 * PIECE_BYTES
+        assert int(plain.headers["content-length"]) == len(plain.content)
+        packed = await page.get("/api/jobs", accept_encoding="gzip")
+        assert plain.json()["jobs"] == packed.json()["jobs"]
+        assert (await page.client.head("/api/jobs")).content == b""
+
+
+async def test_a_client_that_does_not_fetch_a_long_answer_is_sent_off(
+    monkeypatch: pytest.MonkeyPatch, connections: list[Connection]
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER_S", 0.3)
+    long = [job(seq, f"j{seq}", message="x" * 4000) for seq in range(1, 2001)]
+    async with serving(*long) as page:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", page.port))
+            slow.sendall(b"GET /api/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await wait_until(lambda: bool(connections), "it is taken")
+            async with asyncio.timeout(20):
+                await connections[0]._lost.wait()
 
 
 @pytest.fixture

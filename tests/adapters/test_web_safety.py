@@ -1,12 +1,10 @@
 """Who may ask for the page, and what a browser may do with it: over real HTTP."""
 
 import asyncio
-import hmac
 import logging
 import re
 import socket
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -15,9 +13,10 @@ from pulse_bridge.errors import ConfigError
 from pulse_bridge.subscriber import SubscriberUrl
 from pulse_bridge.testing import make_host_event, make_job_event
 from pulse_bridge_web import WebSubscriber, connection, server
+from pulse_bridge_web.room import Room
 from pulse_bridge_web.safety import HostNames
 from tests.support.processes import free_port, wait_until, wait_until_async
-from tests.support.web import Page, ask_raw, serving
+from tests.support.web import ask_raw, refusal, serving
 
 TOKEN = "correct-horse-battery-staple"
 EVERYTHING = (
@@ -29,17 +28,6 @@ EVERYTHING = (
     "/healthz",
     "/openapi.json",
 )
-
-
-async def refusal(**options: Any) -> str:
-    """Start a server that must not start; gives the sentence."""
-    page = Page(**options)
-    with pytest.raises(ConfigError) as error:
-        async with page.subscriber.lifespan():
-            pass
-    await page.client.aclose()
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 # Where it listens
@@ -102,7 +90,10 @@ async def test_any_free_port_is_taken_where_none_is_named() -> None:
         ("embed=example.org", "option 'embed': Value error, 'example.org' is no origin"),
         ("origins=https://example.org/x", "option 'origins': Value error, 'https://example.org/x' is no origin"),
         ("origins=*", "option 'origins': Value error, '*' is no origin"),
-        ("prot=1", "unknown option 'prot'; known are: base_path, bind, embed, fd, hosts, max_connections, name"),
+        (
+            "prot=1",
+            "unknown option 'prot'; known are: base_path, bind, embed, fd, hosts, max_connections",
+        ),
     ],
 )
 def test_a_wrong_option_is_a_sentence(options: str, sentence: str) -> None:
@@ -111,148 +102,11 @@ def test_a_wrong_option_is_a_sentence(options: str, sentence: str) -> None:
     assert sentence in str(error.value)
 
 
-# The token
-
-
 @pytest.fixture
 def token_file(tmp_path: Path) -> str:
     path = tmp_path / "token"
     path.write_text(f"{TOKEN}\n")
     return str(path)
-
-
-async def test_a_token_that_is_not_to_be_had_is_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token_file: str
-) -> None:
-    monkeypatch.delenv("PAGE_TOKEN", raising=False)
-    assert "the environment variable PAGE_TOKEN is not set or empty" in await refusal(token_env="PAGE_TOKEN")
-    monkeypatch.setenv("PAGE_TOKEN", "")
-    assert "the environment variable PAGE_TOKEN is not set or empty" in await refusal(token_env="PAGE_TOKEN")
-    assert "cannot be read" in await refusal(token_file=str(tmp_path / "none"))
-    (tmp_path / "empty").write_text("\n")
-    assert "is empty" in await refusal(token_file=str(tmp_path / "empty"))
-    assert "in token_env or in token_file, not in both" in await refusal(
-        token_env="PAGE_TOKEN", token_file=token_file
-    )
-
-
-async def test_without_the_token_nothing_is_told(token_file: str) -> None:
-    async with serving(make_job_event(1, job="secret-job"), token_file=token_file) as page:
-        for path in (*EVERYTHING, "/events", "/nothing"):
-            for headers in (
-                {},
-                {b"authorization": b"Bearer wrong"},
-                {b"authorization": b"Bearer"},
-                {b"authorization": b"Bearer \xc3\xa9"},
-                {b"authorization": b"Basic " + TOKEN.encode()},
-                {b"cookie": b"pulse_bridge=" + TOKEN.encode()},
-                {b"cookie": b"pulse_bridge="},
-                {b"cookie": b'pulse_bridge="\\351"; a,b=\x01c'.replace(b"\x01", b"")},
-            ):
-                answer = await page.client.get(path, headers=headers)
-                assert answer.status_code == 401, (path, headers)
-                assert answer.headers["www-authenticate"] == 'Bearer realm="pulse-bridge"'
-                assert "secret-job" not in answer.text
-        assert "set-cookie" not in (await page.get("/?token=wrong")).headers
-
-
-async def test_a_refusal_is_a_sentence_for_programs_and_a_page_for_people(token_file: str) -> None:
-    async with serving(token_file=token_file) as page:
-        answer = await page.get("/api/jobs")
-        assert answer.json() == {"error": "a token is asked for: send it as 'Authorization: Bearer TOKEN'"}
-        answer = await page.get("/jobs/node1/%3Cb%3E%22")
-        assert answer.headers["content-type"] == "text/html; charset=utf-8"
-        assert "This page asks for a token" in answer.text
-        assert 'href="./%3Cb%3E%22"' in answer.text
-
-
-async def test_a_program_shows_the_token_in_a_header(token_file: str) -> None:
-    async with serving(make_job_event(1), token_file=token_file) as page:
-        for scheme in ("Bearer", "bearer"):
-            assert (await page.get("/api/jobs", authorization=f"{scheme} {TOKEN}")).status_code == 200
-        async with page.events(authorization=f"Bearer {TOKEN}") as events:
-            assert (await events.next()).kind == "snapshot"
-
-
-async def test_a_browser_shows_the_token_once_and_its_address_has_it_no_more(token_file: str) -> None:
-    async with serving(make_job_event(1), token_file=token_file, base_path="/pulse") as page:
-        answer = await page.get(f"/jobs/node1/llm/run%20a?theme=dark&token={TOKEN}&x=1")
-        assert answer.status_code == 303
-        assert answer.headers["location"] == "/pulse/jobs/node1/llm/run%20a?theme=dark&x=1"
-        cookie = answer.headers["set-cookie"]
-        assert TOKEN not in cookie
-        for part in ("HttpOnly", "SameSite=strict", "Path=/pulse/"):
-            assert part in cookie
-        assert "Secure" not in cookie
-        assert (await page.get("/")).status_code == 200, "the cookie is enough from now on"
-        async with page.events() as events:
-            assert (await events.next()).kind == "snapshot"
-        answer = await page.get(f"/?token={TOKEN}", x_forwarded_proto="https")
-        assert "Secure" in answer.headers["set-cookie"]
-
-
-async def test_another_s_cookie_does_not_hide_ours(token_file: str) -> None:
-    async with serving(make_job_event(1), token_file=token_file) as page:
-        cookie = (await page.get(f"/?token={TOKEN}")).headers["set-cookie"].partition(";")[0].encode()
-        page.client.cookies.clear()
-        for others in (b'prefs={"a":1}; ', b"a b; ", b"path=x; "):
-            answer = await page.client.get("/api/jobs", headers={b"cookie": others + cookie})
-            assert answer.status_code == 200, others
-
-
-async def test_a_redirect_keeps_the_base_path_and_what_stands_behind_the_question_mark() -> None:
-    async with serving(make_job_event(1), base_path="/pulse") as page:
-        for path, location in (
-            (b"/pulse?token=x", b"/pulse/?token=x"),
-            (b"/pulse", b"/pulse/"),
-        ):
-            answer = await ask_raw(
-                page.port, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            )
-            assert b"308" in answer.partition(b"\r\n")[0]
-            assert b"location: " + location + b"\r\n" in answer
-        answer = await ask_raw(
-            page.port, b"GET /pulse/events/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )
-        assert b"404" in answer.partition(b"\r\n")[0]
-
-
-async def test_an_address_with_the_token_leads_nowhere_else(token_file: str) -> None:
-    async with serving(token_file=token_file) as page:
-        answer = await ask_raw(
-            page.port,
-            f"GET //evil.example/?token={TOKEN} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),
-        )
-        assert b"location: /evil.example/\r\n" in answer
-
-
-async def test_the_token_is_compared_in_constant_time_and_never_in_a_log(
-    token_file: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    compared: list[bytes] = []
-    compare = hmac.compare_digest
-
-    def spy(shown: bytes, secret: bytes) -> bool:
-        compared.append(shown)
-        return compare(shown, secret)
-
-    monkeypatch.setattr("pulse_bridge_web.safety.hmac.compare_digest", spy)
-    caplog.set_level(logging.DEBUG)
-    for name in ("uvicorn.access", "uvicorn.error", "pulse_bridge_web"):
-        caplog.set_level(logging.DEBUG, logger=name)
-    async with serving(token_file=token_file) as page:
-        await page.get("/api/jobs", authorization=f"Bearer {TOKEN}")
-        await page.get("/api/jobs", authorization="Bearer wrong-one")
-        await page.get(f"/?token={TOKEN}")
-        await page.get("/?token=wrong-two")
-        await ask_raw(page.port, f"GET /?token={TOKEN} nonsense\r\n\r\n".encode())
-    assert compared[:4] == [TOKEN.encode(), b"wrong-one", TOKEN.encode(), b"wrong-two"]
-    ours = "\n".join(
-        str(vars(record)) for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))
-    )
-    assert "serving the page" in ours
-    assert TOKEN not in ours
-    assert "wrong-" not in ours
 
 
 # The name
@@ -404,6 +258,8 @@ async def test_there_are_so_many_connections_and_no_more() -> None:
         idle = [await asyncio.open_connection("127.0.0.1", page.port) for _ in range(3)]
         answer = await page.get("/api/jobs")
         assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "10"
+        assert answer.json() == {"error": "there are too many connections; ask again in a moment"}
         for _, writer in idle:
             writer.close()
 
@@ -411,6 +267,56 @@ async def test_there_are_so_many_connections_and_no_more() -> None:
             return (await page.get("/api/jobs")).status_code == 200
 
         await wait_until_async(is_let_in, "there is room again")
+
+
+async def test_one_address_has_so_many_connections_and_no_more() -> None:
+    async with serving(make_job_event(1), max_connections="100", max_per_address="3") as page:
+        idle = [await asyncio.open_connection("127.0.0.1", page.port) for _ in range(3)]
+        answer = await page.get("/api/jobs")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "10"
+        assert answer.headers["connection"] == "close"
+        assert answer.json()["error"].startswith("there are too many connections from your address")
+        other = await asyncio.open_connection("127.0.0.1", page.port, local_addr=("127.0.0.9", 0))
+        other[1].write(b"GET /api/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await other[0].readline()).startswith(b"HTTP/1.1 200 "), "others have their own"
+        many = [await asyncio.open_connection("127.0.0.1", page.port) for _ in range(40)]
+        async with asyncio.timeout(5):
+            assert await many[-1][0].read() == b"", "even refusals have a limit"
+        for _, writer in (*idle, *many, other):
+            writer.close()
+
+        async def is_let_in() -> bool:
+            return (await page.get("/api/jobs")).status_code == 200
+
+        await wait_until_async(is_let_in, "there is room again")
+
+
+def test_one_machine_beyond_this_one_takes_a_quarter_of_the_room() -> None:
+    room = Room(100)
+    for address, beside in (
+        ("192.0.2.1", "192.0.2.2"),
+        ("::ffff:192.0.2.9", "::ffff:192.0.2.10"),
+        ("2001:db8::1", "2001:db8:0:1::1"),
+    ):
+        places = [room.enter(address) for _ in range(26)]
+        assert [room.refusal(address, place) is None for place in places] == [True] * 25 + [False]
+        assert not room.is_crammed(address, places[-1])
+        assert room.is_crammed(address, 36)
+        assert room.refusal(beside, room.enter(beside)) is None
+        for left in (*[address] * 26, beside):
+            room.leave(left)
+    assert room.refusal("2001:db8::1", room.enter("2001:db8::1")) is None, "they left"
+    neighbours = [f"2001:db8::{number:x}" for number in range(2, 30)]
+    assert room.refusal(neighbours[-1], [room.enter(address) for address in neighbours][-1]) is not None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "127.8.8.8"])
+def test_this_machine_takes_all_the_room_since_a_proxy_speaks_for_everybody(address: str) -> None:
+    room = Room(100)
+    places = [room.enter(address) for _ in range(100)]
+    assert room.refusal(address, places[-1]) is None
+    assert room.refusal(address, room.enter(address)) is not None
 
 
 async def test_connections_leave_files_for_the_work_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,6 +401,23 @@ async def test_everything_is_below_the_base_path() -> None:
                 answer = await outside.get(path)
                 assert answer.status_code == 404
                 assert answer.text == "There is nothing here: everything is below /team/pulse/.\n"
+
+
+async def test_a_redirect_keeps_the_base_path_and_what_stands_behind_the_question_mark() -> None:
+    async with serving(make_job_event(1), base_path="/pulse") as page:
+        for path, location in (
+            (b"/pulse?token=x", b"/pulse/?token=x"),
+            (b"/pulse", b"/pulse/"),
+        ):
+            answer = await ask_raw(
+                page.port, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
+            assert b"308" in answer.partition(b"\r\n")[0]
+            assert b"location: " + location + b"\r\n" in answer
+        answer = await ask_raw(
+            page.port, b"GET /pulse/events/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        assert b"404" in answer.partition(b"\r\n")[0]
 
 
 async def test_a_server_that_ends_leaves_its_port_at_once() -> None:

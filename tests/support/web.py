@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import httpx
+import pytest
 
 from pulse_bridge.bus import Batch, Bus, open_bus
 from pulse_bridge.clock import Instant
+from pulse_bridge.errors import ConfigError
 from pulse_bridge.event import Event
 from pulse_bridge.jsonl import DeadLetters
 from pulse_bridge.subscriber import SubscriberUrl
@@ -137,6 +139,17 @@ async def following(bus: Bus | str, folder: Path, **options: Any) -> AsyncIterat
     finally:
         stop.set()
         await running
+
+
+async def refusal(**options: Any) -> str:
+    """Start a server that must not start; gives the sentence."""
+    page = Page(**options)
+    with pytest.raises(ConfigError) as error:
+        async with page.subscriber.lifespan():
+            pass
+    await page.client.aclose()
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 async def ask_raw(port: int, request: bytes) -> bytes:
