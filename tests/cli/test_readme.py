@@ -91,7 +91,7 @@ def test_the_commands_in_the_shell_blocks_are_understood(words: list[str]) -> No
     command.make_context(words[0], [word.strip('"') for word in words[1:]])
     for word in words:
         if "://" in word:
-            open_bus(word)
+            open_bus(word.strip('"'))
 
 
 @pytest.mark.parametrize(
