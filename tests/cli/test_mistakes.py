@@ -1,5 +1,6 @@
 """A user's mistake is one sentence that names it, with exit code 2, or 1 where something outside failed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,14 @@ def test_a_closed_standard_output_is_no_mistake(home: Home) -> None:
         ["bash", "-c", command], capture_output=True, text=True, check=False, env=home.environ, cwd=home.folder
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_ctrl_c_while_it_still_loads_shows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    result = subprocess.run(
+        [sys.executable, "-m", "pulse_bridge", "watch"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (1, b"", b"")
