@@ -2,20 +2,21 @@
 
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from pulse_bridge.bus import Presence, Query
 from pulse_bridge.bus_url import BusUrl
+from pulse_bridge.doctor import Examination, Finding
 from pulse_bridge.errors import ConfigError, HistoryUnsupportedError
 from pulse_bridge.event import Event
 from pulse_bridge.group_store import read_saved
-from pulse_bridge_mqtt.connection import open_connection
+from pulse_bridge_mqtt.connection import Connection, open_connection
 from pulse_bridge_mqtt.consumer import Habits, MqttConsumer
 from pulse_bridge_mqtt.cursor import Cursor
-from pulse_bridge_mqtt.endpoint import Endpoint, Identity
+from pulse_bridge_mqtt.endpoint import OFFLINE, Endpoint, Identity
 from pulse_bridge_mqtt.group import open_group, store_path
 from pulse_bridge_mqtt.options import SCHEMES, read_options
-from pulse_bridge_mqtt.publisher import OFFLINE, MqttPublisher
+from pulse_bridge_mqtt.publisher import MqttPublisher
 from pulse_bridge_mqtt.tls import build_context
 from pulse_bridge_mqtt.topics import Topics
 
@@ -59,6 +60,8 @@ class MqttBus:
                 forget_after_s=self._endpoint.options.forget_after_s,
                 shown=str(self),
             )
+            if presence is not None and self._endpoint.options.homeassistant:
+                self._announce_with(publisher, connection, presence)
             try:
                 await publisher.start()
                 yield publisher
@@ -99,6 +102,12 @@ class MqttBus:
         """
         return read_saved(store_path(self._endpoint), group)
 
+    def examine(self, examination: Examination) -> AsyncIterator[Finding]:
+        """Tell what is wrong with the broker, or could become so; see `pulse_bridge.doctor`."""
+        from pulse_bridge_mqtt.examine import examine  # noqa: PLC0415 - nothing else needs it
+
+        return examine(self._endpoint, self._topics, examination)
+
     def history(self, query: Query) -> AsyncIterator[Event]:  # noqa: ARG002 - the port's signature
         """Refuse: MQTT keeps the last event of each job and no more.
 
@@ -113,8 +122,34 @@ class MqttBus:
     def _identify(self, presence: Presence | None) -> Identity:
         if presence is None or presence.host is None:
             return Identity()
+        return self._identify_host(presence.host, presence.owner)
+
+    def _identify_host(self, host: str, owner: str) -> Identity:
         return Identity(
-            client_id=self._topics.client_id(presence.host, presence.owner),
-            will_topic=self._topics.bridge(presence.host),
+            client_id=self._topics.client_id(host, owner),
+            will_topic=self._topics.bridge(host),
             will_payload=OFFLINE,
         )
+
+    def _announce_with(self, publisher: MqttPublisher, connection: Connection, presence: Presence) -> None:
+        # Imported here, because most publish without Home Assistant.
+        from pulse_bridge_mqtt.announcer import Announcer  # noqa: PLC0415
+        from pulse_bridge_mqtt.homeassistant import Discovery  # noqa: PLC0415
+        from pulse_bridge_mqtt.host_lines import HostLines  # noqa: PLC0415
+
+        def open_line(host: str) -> AbstractAsyncContextManager[Connection]:
+            return open_connection(self._endpoint, self._identify_host(host, presence.owner))
+
+        options = self._endpoint.options
+        announcer = Announcer(
+            connection,
+            self._topics,
+            Discovery(self._topics, options.homeassistant_prefix),
+            birth_topic=options.homeassistant_status,
+            host=presence.host,
+            reader=secrets.token_hex(5),
+            send=publisher.send_extra,
+            lines=HostLines(open_line, self._topics.bridge) if presence.host is None else None,
+            shown=str(self),
+        )
+        publisher.announce_with(announcer)

@@ -1,12 +1,16 @@
 """Which broker, and who we are there."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from pulse_bridge.bus_url import BusUrl
 from pulse_bridge.errors import BusUnavailableError, ConfigError
 from pulse_bridge_mqtt.options import DEFAULT_WEBSOCKET_PATH, SCHEMES, MqttOptions
+
+ONLINE: Final = b"online"
+OFFLINE: Final = b"offline"
+"""What stands on `<prefix>/<host>/bridge`."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What an MQTT URL may say, checked before anything is connected."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -12,6 +13,7 @@ from pulse_bridge.errors import ConfigError
 from pulse_bridge_mqtt.topics import MAX_PREFIX_BYTES, is_slug
 
 _WEEK_S: Final = 7 * 86_400
+_TOPIC: Final = re.compile(r"[A-Za-z0-9_-]{1,40}(/[A-Za-z0-9_-]{1,40}){0,3}")
 _NEVER_S: Final = 0xFFFF_FFFF
 """Source: MQTT 5 §3.1.2.11.2."""
 
@@ -48,6 +50,9 @@ class MqttOptions(BusOptions):
         forget_after_s: A job's retained state is removed that long after it was done, error or gone.
         session_expiry_s: A broker keeps for a group what comes while its reader is away, for so long. With 3.1.1
             the broker decides.
+        homeassistant: Announce hosts and jobs to Home Assistant.
+        homeassistant_prefix: The first levels of its discovery topics.
+        homeassistant_status: The topic of its birth message.
         group_store: File beside which a group's cursor and state are kept; the user's state folder where absent.
     """
 
@@ -60,7 +65,19 @@ class MqttOptions(BusOptions):
     tls_insecure: bool = False
     forget_after_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _WEEK_S
     session_expiry_s: Annotated[int, Field(ge=1, le=_NEVER_S)] = _WEEK_S
+    homeassistant: bool = False
+    homeassistant_prefix: str = "homeassistant"
+    homeassistant_status: str = "homeassistant/status"
     group_store: Path | None = None
+
+    @field_validator("homeassistant_prefix", "homeassistant_status")
+    @classmethod
+    def _check_topic(cls, value: str) -> str:
+        if _TOPIC.fullmatch(value) is None:
+            raise PydanticCustomError(
+                "topic", "must be a topic of A-Z, a-z, 0-9, '_' and '-', its levels joined by '/'"
+            )
+        return value
 
     @field_validator("prefix")
     @classmethod
@@ -93,6 +110,8 @@ def read_options(url: BusUrl) -> MqttOptions:
         raise ConfigError(f"{url}: an MQTT URL has no path; for another topic prefix write ?prefix=NAME")
     if not scheme.tls and (options.tls_ca or options.tls_cert or options.tls_key or options.tls_insecure):
         raise ConfigError(f"{url}: the tls options need TLS; write {url.scheme}s://")
+    if not options.homeassistant and options.model_fields_set & {"homeassistant_prefix", "homeassistant_status"}:
+        raise ConfigError(f"{url}: homeassistant_prefix and homeassistant_status need homeassistant=true")
     if options.tls_key is not None and options.tls_cert is None:
         raise ConfigError(f"{url}: tls_key needs the certificate that it belongs to; add tls_cert=FILE")
     if url.resolve_password(options) is not None and url.username is None:

@@ -5,7 +5,7 @@ Our own, because paho's would keep a queue that it carries over connections.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from paho.mqtt.reasoncodes import ReasonCode
@@ -34,16 +34,30 @@ class Call:
 
 
 class Message:
-    """One message of a call. Without an event it is one that the bridge itself sends."""
+    """One message of a call. Without an event it is one that the bridge itself sends.
 
-    __slots__ = ("call", "event", "payload", "retain", "sent_at", "topic")
+    Args:
+        on_refused: Takes the broker's reason, in words, where the bridge can do without the message.
+    """
 
-    def __init__(self, call: Call, topic: str, payload: bytes, *, retain: bool, event: Event | None) -> None:
+    __slots__ = ("call", "event", "on_refused", "payload", "retain", "sent_at", "topic")
+
+    def __init__(
+        self,
+        call: Call,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool,
+        event: Event | None,
+        on_refused: Callable[[str], None] | None = None,
+    ) -> None:
         self.call = call
         self.topic = topic
         self.payload = payload
         self.retain = retain
         self.event = event
+        self.on_refused = on_refused
         self.sent_at = 0.0
 
 
@@ -115,6 +129,9 @@ class Window:
         """Note that a message was refused; False if that is no matter of this message alone."""
         if message.event is not None and reason.value in reasons.REJECTING:
             message.call.rejections.append(Rejection(message.event, str(reason)))
+            return True
+        if message.on_refused is not None:
+            message.on_refused(f"{message.topic}: {reason}")
             return True
         self._connection.lose(
             BusUnavailableError(

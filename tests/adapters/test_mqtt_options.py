@@ -34,7 +34,7 @@ def test_the_scheme_opens_this_bus(scheme: str) -> None:
         ("mqtt://broker?keepalive_s=1", "option 'keepalive_s'"),
         ("mqtt://broker?forget_after_s=0", "option 'forget_after_s'"),
         ("mqtt://broker?forget_after_s=inf", "option 'forget_after_s'"),
-        ("mqtt://broker?qos=2", "unknown option 'qos'; known are: forget_after_s, group_store, keepalive_s"),
+        ("mqtt://broker?qos=2", "unknown option 'qos'; known are: forget_after_s, group_store, homeassistant,"),
         ("mqtt://broker?session_expiry_s=0", "option 'session_expiry_s'"),
         ("mqtt://broker?group_store=", "option 'group_store': must be the path of a file, not of a folder"),
         ("mqtt://broker?group_store=/tmp", "option 'group_store': must be the path of a file, not of a folder"),
