@@ -34,6 +34,8 @@ _LABEL: Final = "label_"
 _LAG: Final = "lag_"
 _DROPPED: Final = "dropped_"
 _JOBS: Final = "jobs_"
+_REPLAY_OF: Final = "replay_of"
+_REPLAY_OBSERVED_AT: Final = "replay_observed_at"
 _MAX_SEQ_DIGITS: Final = 18  # fits the 64 bits of a row number
 _MAX_INTEGER: Final = 2**63 - 1  # what every bus can keep as an integer
 
@@ -76,6 +78,8 @@ class JobEvent(NamedTuple):
         progress: Percent, 0 to 100.
         eta_s: Seconds to the end of the run, from `observed_ms` on; None until known.
         observed_ms: Unix milliseconds at which the sidecar saw it.
+        replay_of: The event that a replay gives again; None of one that is told for the first time.
+        replay_observed_ms: When that one was seen, where a replay has moved the times.
     """
 
     id: EventId
@@ -98,6 +102,8 @@ class JobEvent(NamedTuple):
     learning_rate: Number | None
     labels: Mapping[str, str]
     observed_ms: int
+    replay_of: EventId | None = None
+    replay_observed_ms: int | None = None
 
 
 class HostEvent(NamedTuple):
@@ -116,6 +122,7 @@ class HostEvent(NamedTuple):
             reconnect, is not counted.
         reconnects: Connections to a destination that were lost or did not come about, since the start.
         dropped_by: Reason to its part of `dropped`; empty from a sidecar that does not tell.
+        replay_of, replay_observed_ms: As of a job's event.
     """
 
     id: EventId
@@ -131,6 +138,8 @@ class HostEvent(NamedTuple):
     published: int = 0
     reconnects: int = 0
     dropped_by: Mapping[str, int] = {}
+    replay_of: EventId | None = None
+    replay_observed_ms: int | None = None
 
     @property
     def kind(self) -> Literal["host"]:
@@ -200,6 +209,8 @@ def _all_fields(event: Event) -> dict[str, Scalar | None]:
         for name, value in event.labels.items():
             fields[_LABEL + name] = value
         fields["observed_at"] = format_time(event.observed_ms)
+        if event.replay_of is not None:
+            _add_origin(fields, event)
         return fields
     fields = {
         "id": str(event.id),
@@ -220,7 +231,16 @@ def _all_fields(event: Event) -> dict[str, Scalar | None]:
         fields[_DROPPED + reason] = count
     for destination, count in event.lag.items():
         fields[_LAG + destination] = count
+    if event.replay_of is not None:
+        _add_origin(fields, event)
     return fields
+
+
+def _add_origin(fields: dict[str, Scalar | None], event: Event) -> None:
+    """Say of which event this is a replay. Only a replay has these fields: they are no numbers."""
+    fields[_REPLAY_OF] = str(event.replay_of)
+    if event.replay_observed_ms is not None:
+        fields[_REPLAY_OBSERVED_AT] = format_time(event.replay_observed_ms)
 
 
 def to_fields(event: Event) -> dict[str, Scalar]:
@@ -249,9 +269,11 @@ def _remember_json(event: Event, fields: dict[str, Scalar | None]) -> str:
 
 def _json_of(fields: dict[str, Scalar | None]) -> str:
     present = {name: value for name, value in fields.items() if value is not None}
-    for name, value in present.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"event field {name!r} is not finite: {value}")
+    if not all(map(math.isfinite, [value for value in present.values() if value.__class__ is float])):
+        name = next(
+            name for name, value in present.items() if value.__class__ is float and not math.isfinite(value)
+        )
+        raise ValueError(f"event field {name!r} is not finite: {present[name]}")
     return str(encode_json(present), "utf-8")  # a quarter of the time of the standard library's
 
 
@@ -319,6 +341,8 @@ def from_fields(fields: Mapping[str, object]) -> Event:
             dropped_by={
                 name.removeprefix(_DROPPED): reader.integer(name) for name in fields if name.startswith(_DROPPED)
             },
+            replay_of=reader.optional_id(_REPLAY_OF),
+            replay_observed_ms=reader.optional_instant(_REPLAY_OBSERVED_AT),
         )
     return JobEvent(
         id=EventId.parse(reader.text("id")),
@@ -341,6 +365,8 @@ def from_fields(fields: Mapping[str, object]) -> Event:
         learning_rate=reader.optional_number("learning_rate"),
         labels={name.removeprefix(_LABEL): reader.text(name) for name in fields if name.startswith(_LABEL)},
         observed_ms=reader.instant("observed_at"),
+        replay_of=reader.optional_id(_REPLAY_OF),
+        replay_observed_ms=reader.optional_instant(_REPLAY_OBSERVED_AT),
     )
 
 
@@ -416,6 +442,12 @@ class _FieldReader:
             return parse_time(self.text(name))
         except ValueError as error:
             raise EventFormatError(f"event field {name!r} is no instant: {error}") from error
+
+    def optional_instant(self, name: str) -> int | None:
+        return self.instant(name) if name in self._fields else None
+
+    def optional_id(self, name: str) -> EventId | None:
+        return EventId.parse(self.text(name)) if name in self._fields else None
 
 
 def _number_of(text: str) -> object:

@@ -62,8 +62,12 @@ def _read_job_event(fields: Mapping[str, str]) -> JobEvent:
     ) = _values_of(fields)
     if kind not in _KINDS or state not in _STATES or status not in _STATUSES:
         raise ValueError(kind)
-    labels = {}
+    labels, replay_of, replay_observed_ms = {}, None, None
     if len(fields) > len(_NAMES):
+        if "replay_of" in fields:
+            replay_of = EventId.parse(fields["replay_of"])
+            moved_from = fields.get("replay_observed_at")
+            replay_observed_ms = None if moved_from is None else parse_time(moved_from)
         labels = {name.removeprefix(_LABEL): value for name, value in fields.items() if name.startswith(_LABEL)}
     return JobEvent(
         EventId.parse(id_text),
@@ -86,6 +90,8 @@ def _read_job_event(fields: Mapping[str, str]) -> JobEvent:
         None if learning_rate == "NaN" else _number(learning_rate),
         labels,
         parse_time(observed_at),
+        replay_of,
+        replay_observed_ms,
     )
 
 

@@ -73,7 +73,7 @@ def to_row(row: int, event: Event, *, intermediate: bool) -> Row:
             *event[1:18],
             _labels_text(event.labels),
             event.observed_ms,
-            None,
+            json.dumps(_origin(event)) if event.replay_of else None,
             intermediate,
         )
     host_fields = json.dumps(
@@ -88,9 +88,15 @@ def to_row(row: int, event: Event, *, intermediate: bool) -> Row:
             "published": event.published,
             "reconnects": event.reconnects,
             "dropped_by": event.dropped_by,
+            **(_origin(event) if event.replay_of else {}),
         }
     )
     return (row, *event.id, "host", event.host, *([None] * 16), event.observed_ms, host_fields, intermediate)
+
+
+def _origin(event: Event) -> dict[str, object]:
+    """Give of which event this is a replay; `host_fields` keeps it for a job's event, too."""
+    return {"replay_of": event.replay_of, "replay_observed_ms": event.replay_observed_ms}
 
 
 def _labels_text(labels: Mapping[str, str]) -> str | None:
@@ -101,7 +107,15 @@ def from_row(row: Row) -> Event:
     """Make the event of a row of `EVENT_COLUMNS`."""
     event_id = EventId(row[1], row[2])
     if row[3] == "host":
-        fields = json.loads(row[22])
+        fields = _read_fields(row[22])
         return HostEvent(id=event_id, host=row[4], observed_ms=row[21], **fields)
     labels = json.loads(row[20]) if row[20] else {}
-    return JobEvent._make((event_id, *row[3:16], bool(row[16]), *row[17:20], labels, row[21]))
+    event = JobEvent._make((event_id, *row[3:16], bool(row[16]), *row[17:20], labels, row[21], None, None))
+    return event._replace(**_read_fields(row[22])) if row[22] else event
+
+
+def _read_fields(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(text)
+    if fields.get("replay_of"):
+        fields["replay_of"] = EventId(*fields["replay_of"])
+    return fields

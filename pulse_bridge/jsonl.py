@@ -12,6 +12,8 @@ from typing import NoReturn
 
 from pulse_bridge.bus import Consumer, Presence, Publisher, Query, Rejection
 from pulse_bridge.bus_url import BusUrl
+from pulse_bridge.doctor import Examination, Finding
+from pulse_bridge.doctor_file_bus import check_file
 from pulse_bridge.errors import BusUnavailableError, ConfigError, EventFormatError
 from pulse_bridge.event import Event, EventId, from_json, to_fields, to_json
 
@@ -35,7 +37,9 @@ class JsonlBus:
     async def publisher(self, presence: Presence | None) -> AsyncIterator[Publisher]:  # noqa: ARG002 - a file has no viewers
         """Open the file to append to; a line cut by a crash is ended first."""
         try:
-            known = {event.id.producer: event.id.seq for event in read_events(self._path)}
+            known: dict[str, int] = {}
+            for event in read_events(self._path):
+                known[event.id.producer] = max(event.id.seq, known.get(event.id.producer, 0))
             with _open_to_append(self._path) as file:
                 yield _JsonlPublisher(file, known)
         except OSError as error:
@@ -48,6 +52,11 @@ class JsonlBus:
             ConfigError: Always.
         """
         raise ConfigError(f"{self._path}: a recording is read with 'pulse-bridge replay', not followed")
+
+    async def examine(self, examination: Examination) -> AsyncIterator[Finding]:
+        """Tell whether the file can be written or read; see `pulse_bridge.doctor`."""
+        for finding in check_file(self._path, examination):
+            yield finding
 
     async def history(self, query: Query) -> AsyncIterator[Event]:
         """Yield the file's events in the order of its lines.

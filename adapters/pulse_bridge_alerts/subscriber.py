@@ -15,6 +15,7 @@ from pulse_bridge_alerts.config import read_alerts
 from pulse_bridge_alerts.lookout import Lookout
 from pulse_bridge_alerts.outbox import Deliverer, Outbox
 from pulse_bridge_alerts.policy import Policy
+from pulse_bridge_alerts.rehearsal import Rehearsal
 from pulse_bridge_alerts.saved import (
     BEGUN,
     HOST,
@@ -65,6 +66,10 @@ class Alerting(Subscriber):
         self._process = secrets.token_hex(6)
         self._given = self._stored = 0  # how often something was given to be stored, and that was stored
         self._found_stamps: set[str | None] = set()  # of other processes, in what was found stored
+
+    def rehearse(self, say: Callable[[str], None]) -> None:
+        """Tell nobody: say what would be told, and to whom; see `pulse_bridge.replay_subscribers`."""
+        self._make_delivery = lambda: Rehearsal(say)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

@@ -21,9 +21,12 @@ COMMANDS: Final = {
     "run": "Watch status files and publish what is news.",
     "subscribe": "Run subscribers on a bus.",
     "watch": "Show every job as it is now.",
-    "replay": "Print what was.",
+    "replay": "Give what was once more, printed or published.",
+    "record": "Write everything that comes into a file.",
     "relay": "Pass everything on from one bus to another.",
     "write": "Write a PULSE status file.",
+    "doctor": "Say what is wrong here and on the buses, and what to do.",
+    "config": "Show every setting: a sample file, or its schema.",
     "plugins": "List what is installed.",
 }
 """Name to summary, so that `--help` imports none of them. Each is `pulse_bridge.cli.NAME`."""

@@ -57,6 +57,8 @@ job_events = st.builds(
     learning_rate=st.none() | numbers,
     labels=st.dictionaries(names, texts, max_size=4),
     observed_ms=instants_ms,
+    replay_of=st.none() | ids,
+    replay_observed_ms=st.none(),
 )
 host_events = st.builds(
     HostEvent,
@@ -73,6 +75,8 @@ host_events = st.builds(
     published=integers,
     reconnects=integers,
     dropped_by=st.dictionaries(names, integers, max_size=4),
+    replay_of=ids,
+    replay_observed_ms=st.none() | instants_ms,
 )
 
 
@@ -142,7 +146,7 @@ def test_flat_text_has_every_field_of_its_sort() -> None:
 
 def test_unknown_fields_are_ignored() -> None:
     event = make_job_event(1)
-    assert from_fields({**to_fields(event), "gpu_watts": 300, "replay_of": "x-1"}) == event
+    assert from_fields({**to_fields(event), "gpu_watts": 300, "rejected_by": "x-1"}) == event
 
 
 REQUIRED_OF_A_JOB = set(to_fields(make_job_event(1))) - ABSENT.keys() - {"label_profile"}
