@@ -68,16 +68,18 @@ class FakeWeb:
 
     Args:
         base_path: What everything lies below, without a slash at its end.
+        port: A free one where absent. Servers at one port, one behind the other, have one origin: a browser
+            keeps the page's files.
     """
 
-    def __init__(self, base_path: str = "") -> None:
-        self.port = free_port()
+    def __init__(self, base_path: str = "", *, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.base_path = base_path
         self.jobs: dict[tuple[str, str], View] = {}
         self.hosts: dict[str, View] = {}
         self.histories: dict[tuple[str, str], list[View]] = {}
         self.incomplete: str | None = None
-        self.busy = 0  # so many more questions about the past are refused
+        self.refusals: list[int] = []  # HTTP statuses that the next questions about the past are answered with
         self.connected = True
         self.reason: str | None = None
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -263,15 +265,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, path: Path) -> None:
         kind = {".js": "text/javascript"}.get(path.suffix) or mimetypes.guess_type(path.name)[0] or ""
         if path.is_file():
-            self._answer(path.read_bytes(), kind)
+            self._answer(path.read_bytes(), kind, keep="max-age=600")
         else:
             self._answer(b"", "text/plain", 404)
 
     def _history(self, names: str, query: Mapping[str, list[str]]) -> None:
         web = self.server.web
-        if web.busy:
-            web.busy -= 1
-            self._answer(b"{}", "application/json", 503)
+        if web.refusals:
+            self._answer(b"{}", "application/json", web.refusals.pop(0))
             return
         host, _, job = names.partition("/")
         events = web.histories.get((unquote(host), unquote(job)), [])
@@ -281,11 +282,11 @@ class _Handler(BaseHTTPRequestHandler):
         answer = {"events": found, "complete": web.incomplete is None, "reason": web.incomplete}
         self._answer(json.dumps(answer).encode(), "application/json")
 
-    def _answer(self, body: bytes, kind: str, status: int = 200) -> None:
+    def _answer(self, body: bytes, kind: str, status: int = 200, *, keep: str = "no-store") -> None:
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
-        self.send_header("cache-control", "no-store")
+        self.send_header("cache-control", keep)
         self.send_header("content-security-policy", CSP)
         self.send_header("x-content-type-options", "nosniff")
         self.end_headers()

@@ -223,28 +223,6 @@ async def test_a_bus_without_history_says_so(web: FakeWeb, visit: Visit) -> None
     await expect(visit.page.locator("#events tr")).to_have_count(1)
 
 
-async def test_a_past_that_could_not_be_read_is_asked_for_again(told: FakeWeb, lone_visit: Visit) -> None:
-    told.busy = 1
-    await lone_visit.page.clock.install()
-    await lone_visit.page.goto(told.url + ADDRESS)
-    await expect(lone_visit.page.locator("#history-note")).to_contain_text("asked for again in a moment")
-    await lone_visit.page.clock.run_for(3000)
-    await expect(lone_visit.page.locator("#events tr")).to_have_count(20)
-    await expect(lone_visit.page.locator("#history-note")).to_be_hidden()
-    lone_visit.watch.forgive("503")
-
-
-async def test_what_happened_while_the_page_was_away_is_asked_for(told: FakeWeb, visit: Visit) -> None:
-    await visit.page.goto(told.url + ADDRESS)
-    await expect(visit.page.locator("#events tr")).to_have_count(20)
-    missed = past_run(1, 25)[20:]
-    told.histories["node1", JOB] += missed
-    told.put(missed[-1])
-    told.send_snapshot()
-    await expect(visit.page.locator("#events tr")).to_have_count(25)
-    assert any("since=2026-01-02T04" in path for path in told.requests)
-
-
 async def test_an_embedded_page_has_no_frame_of_its_own(told: FakeWeb, visit: Visit) -> None:
     await visit.page.goto(told.url + ADDRESS + "?embed")
     await expect(visit.page.get_by_role("heading", name=JOB, level=1)).to_be_visible()

@@ -1,6 +1,6 @@
 """What the page does when it loses its server, or its server the bus."""
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.support.browser import watched_page
 from tests.support.fake_web import FakeWeb, job_view
@@ -70,6 +70,40 @@ async def test_a_token_that_is_wanted_again_is_said(web: FakeWeb, visit: Visit) 
     await visit.page.goto(web.url)
     await expect(visit.page.locator("#banner")).to_contain_text("the server wants its token again")
     visit.watch.forgive("401")
+
+
+async def test_the_reason_of_a_refusal_stands_still_while_it_is_tried_again(
+    web: FakeWeb, lone_visit: Visit
+) -> None:
+    page, tries = lone_visit.page, 0
+
+    async def refuse(route: Route) -> None:
+        nonlocal tries
+        tries += 1
+        await route.fulfill(status=401, body="{}")
+
+    await page.route("**/events", refuse)
+    await page.route("**/api/jobs", lambda route: route.fulfill(status=401, body="{}"))
+    await page.clock.install()
+    await page.goto(web.url)
+    await wait_until(lambda: tries > 0, "it has tried")
+    await page.clock.run_for(4_000)
+    banner = page.locator("#banner-text")
+    await expect(banner).to_contain_text("the server wants its token again")
+    await banner.evaluate(
+        """banner => {
+          window.said = [];
+          new MutationObserver(() => said.push(banner.textContent)).observe(
+            banner, {childList: true, characterData: true, subtree: true}
+          );
+        }"""
+    )
+    for before in (tries, tries + 1):
+        await page.clock.run_for(16_000)
+        await wait_until(lambda before=before: tries > before, "it has tried again")  # type: ignore[misc]
+    assert await page.evaluate("said") == []
+    await page.goto("about:blank")
+    lone_visit.watch.forgive("401")
 
 
 async def test_a_server_without_its_bus_shows_the_last_known(web: FakeWeb, visit: Visit) -> None:

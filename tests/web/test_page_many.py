@@ -3,6 +3,7 @@
 from playwright.async_api import expect
 
 from tests.support.fake_web import FakeWeb, job_view
+from tests.support.processes import WAIT_S
 from tests.web.conftest import Visit
 
 COUNT_WRITES = """
@@ -45,7 +46,7 @@ async def test_five_hundred_jobs_cost_only_what_changed(web: FakeWeb, visit: Vis
         web.send(
             *[job_view(name, host=f"node{index % 5}", loss=1 + number / 8) for index, name in enumerate(names)]
         )
-    await expect(visit.job("job499").locator("[data-slot=loss]")).to_have_text("3.3750")
+    await expect(visit.job("job499").locator("[data-slot=loss]")).to_have_text("3.3750", timeout=WAIT_S * 1000)
     frames_written = await visit.page.evaluate("writes") / 500
     # Loss, sparkline, age, ETA and seldom another for each frame in which a job is written; ten would be another
     # sort of page. Twenty updates come in twenty frames or, when the machine is slow, in fewer.

@@ -45,6 +45,11 @@ CASES: list[tuple[str, str, list[Any], Any]] = [
     ("address", "pageAddress", ["n 1", "a b/c"], "jobs/n%201/a%20b/c"),
     ("address", "apiAddress", ["n", "x/history"], "api/jobs/n/x%2Fhistory"),
     ("address", "pageAddress", ["n", "../x"], "jobs/n/..%2Fx"),
+    ("address", "pageAddress", ["..", "."], "jobs/..~/.~"),
+    ("address", "pageAddress", [".", "..~"], "jobs/.~/..~~"),
+    ("address", "apiAddress", ["n", "./.."], "api/jobs/n/.%2F.."),
+    ("address", "jobOfPath", ["/jobs/..~/.~", "/"], {"host": "..", "job": "."}),
+    ("address", "jobOfPath", ["/jobs/n~/..~~", "/"], {"host": "n~", "job": "..~"}),
     ("address", "jobOfPath", ["/p/jobs/n%201/a/b%2Fc", "/p/"], {"host": "n 1", "job": "a/b/c"}),
     ("address", "jobOfPath", ["/jobs/n/100%", "/"], {"host": "n", "job": "100%"}),
     ("scale", "ticks", [0, 3, 6], [0, 0.5, 1, 1.5, 2, 2.5, 3]),
@@ -79,20 +84,29 @@ async def test_numbers_times_and_addresses_read_as_they_should(web: FakeWeb, vis
     assert wrong == []
 
 
+LEARN = """
+async told => {
+  const {ServerClock} = await import('/static/clock.js');
+  let own = 0;
+  const clock = new ServerClock(() => own);
+  return told.map(([at, server]) => {
+    own = at * 1000;
+    clock.learn(server === null ? 'no time at all' : new Date(server * 1000).toISOString());
+    return Math.round((clock.now() - own) / 1000);
+  });
+}
+"""
+"""Takes seconds on the viewer's clock and what the server then says; gives by how much its clock is ahead."""
+
+
 async def test_the_server_s_clock_is_told_by_the_message_that_came_fastest(web: FakeWeb, visit: Visit) -> None:
     await visit.page.goto(web.url)
-    shown = await visit.page.evaluate(
-        """async () => {
-          const {ServerClock} = await import('/static/clock.js');
-          let own = 1_000_000;
-          const clock = new ServerClock(() => own);
-          const said = [];
-          for (const server of [5_000_000, 5_000_000 - 800, 5_000_000 + 200, 9_000_000]) {
-            clock.learn(new Date(server).toISOString());
-            said.push(clock.now());
-          }
-          clock.learn('no time at all');
-          return [...said, clock.now()];
-        }"""
-    )
-    assert shown == [5_000_000, 5_000_000, 5_000_200, 9_000_000, 9_000_000]
+    late_by_1, late_by_5, in_time = (1, 5000), (9, 5004), (10, 5010)
+    told = [(0, 5000), late_by_1, late_by_5, in_time, (11, 9011), (12, None)]
+    assert await visit.page.evaluate(LEARN, told) == [5000, 5000, 5000, 5000, 9000, 9000]
+
+
+async def test_a_server_s_clock_that_was_set_back_is_believed_within_a_minute(web: FakeWeb, visit: Visit) -> None:
+    await visit.page.goto(web.url)
+    told = [(0, 5000), (10, 4010), (31, 4031), (61, 4061), (62, 4062)]
+    assert await visit.page.evaluate(LEARN, told) == [5000, 5000, 5000, 4000, 4000]

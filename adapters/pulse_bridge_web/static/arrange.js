@@ -2,18 +2,18 @@
  * Which jobs are shown, and in which order; pure.
  *
  * @import {Job} from "./state.js"
- * @import {State} from "./types.js"
+ * @import {Look} from "./words.js"
  */
 
 import { labelsOf } from "./format.js";
-import { STATES } from "./words.js";
+import { LOOKS } from "./words.js";
 
 /**
  * @typedef {"job"|"state"|"progress"|"loss"|"eta"|"started"|"updated"} SortKey
  *
  * @typedef {object} Wish  What the viewer wants to see.
  * @property {string} search
- * @property {State|""} state
+ * @property {Look|""} state
  * @property {SortKey} sort
  * @property {boolean} descending
  * @property {boolean} grouped
@@ -24,10 +24,12 @@ const collator = new Intl.Collator("en", { numeric: true });
 /** What is sorted by changes all the time: re-sorting on each change would make rows jump. */
 export const VOLATILE = new Set(["progress", "loss", "eta", "updated"]);
 
-/** @type {Record<SortKey, (job: Job) => number|string|undefined>} */
+/** @typedef {(job: Job) => Look} LookOf  How a job is shown: its state, or `unknown` where that is only the last known. */
+
+/** @type {Record<SortKey, (job: Job, lookOf: LookOf) => number|string|undefined>} */
 const SORT_VALUES = {
   job: (job) => job.view.job,
-  state: (job) => STATES.indexOf(job.view.state),
+  state: (job, lookOf) => LOOKS.indexOf(lookOf(job)),
   progress: (job) => job.view.progress,
   loss: (job) => job.view.loss,
   eta: (job) => job.view.eta_s,
@@ -51,27 +53,42 @@ function compare(a, b, sign) {
   return sign * (typeof a === "string" ? collator.compare(a, String(b)) : a - Number(b));
 }
 
-/** @param {Iterable<Job>} jobs @param {Wish} wish @returns {Job[]} Sorted; by host first where grouped. */
-export function arrange(jobs, wish) {
+/** @param {Iterable<Job>} jobs @param {Wish} wish @param {LookOf} lookOf @returns {Job[]} Sorted; by host first where grouped. */
+export function arrange(jobs, wish, lookOf) {
   const value = SORT_VALUES[wish.sort];
   const sign = wish.descending ? -1 : 1;
   return [...jobs]
-    .filter((job) => (wish.state === "" || job.view.state === wish.state) && matches(job, wish.search))
+    .filter((job) => (wish.state === "" || lookOf(job) === wish.state) && matches(job, wish.search))
     .sort(
       (a, b) =>
         (wish.grouped ? collator.compare(a.view.host, b.view.host) : 0) ||
-        compare(value(a), value(b), sign) ||
+        compare(value(a, lookOf), value(b, lookOf), sign) ||
         collator.compare(a.view.job, b.view.job) ||
         collator.compare(a.view.host, b.view.host),
     );
 }
 
-/** How many jobs are in each state. @param {Iterable<Job>} jobs @returns {Map<State, number>} */
-export function countStates(jobs) {
-  /** @type {Map<State, number>} */
+/** How many jobs look how. @param {Iterable<Job>} jobs @param {LookOf} lookOf @returns {Map<Look, number>} */
+export function countLooks(jobs, lookOf) {
+  /** @type {Map<Look, number>} */
   const counts = new Map();
-  for (const { view } of jobs) counts.set(view.state, (counts.get(view.state) ?? 0) + 1);
+  for (const job of jobs) counts.set(lookOf(job), (counts.get(lookOf(job)) ?? 0) + 1);
   return counts;
+}
+
+/**
+ * How many jobs somebody should look at: those in trouble, and those that ran when they were last heard of.
+ *
+ * @param {Iterable<Job>} jobs
+ * @param {LookOf} lookOf
+ */
+export function countTroubled(jobs, lookOf) {
+  let troubled = 0;
+  for (const job of jobs) {
+    const { state } = job.view;
+    if (state === "stale" || state === "error" || (state === "running" && lookOf(job) === "unknown")) troubled++;
+  }
+  return troubled;
 }
 
 /** @param {URLSearchParams} query @returns {Wish} */
@@ -80,7 +97,7 @@ export function wishOfQuery(query) {
   const state = query.get("state") ?? "";
   return {
     search: query.get("q") ?? "",
-    state: STATES.find((known) => known === state) ?? "",
+    state: LOOKS.find((known) => known === state) ?? "",
     sort: Object.hasOwn(SORT_VALUES, sort) ? /** @type {SortKey} */ (sort) : "job",
     descending: query.get("order") === "desc",
     grouped: query.get("group") !== "none",

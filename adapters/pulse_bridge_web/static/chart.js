@@ -57,7 +57,9 @@ export class Chart {
 
   /** @param {Data} data */
   show(data) {
+    const pointed = this._at === null ? undefined : this._data.points[this._at];
     this._data = data;
+    if (pointed) this._at = samePoint(data.points, pointed);
     this._draw();
   }
 
@@ -298,3 +300,8 @@ export class Chart {
   }
 }
 
+/** The number of a point that others were put before. @param {ChartPoint[]} points @param {ChartPoint} sought @returns {number|null} */
+function samePoint(points, sought) {
+  const at = points.findIndex((point) => point[0] === sought[0] && point[1] === sought[1]);
+  return at < 0 ? null : at;
+}

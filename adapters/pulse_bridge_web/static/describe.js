@@ -6,7 +6,7 @@
  */
 
 import * as format from "./format.js";
-import { whyLastKnown } from "./words.js";
+import { lookWord, whyLastKnown } from "./words.js";
 
 /** A heartbeat tells a new ETA every 10 s; one older than this comes from a clock that is wrong. */
 const ETA_AGE_MAX_S = 30;
@@ -66,7 +66,7 @@ export function describeThen(view) {
 function wordsOf(view, why) {
   return why === null
     ? { look: view.state, icon: view.state, word: view.state, known: "", why: "", lastKnown: false }
-    : { look: "unknown", icon: "unknown", word: "last known", known: view.state, why, lastKnown: true };
+    : { look: "unknown", icon: "unknown", word: lookWord("unknown"), known: view.state, why, lastKnown: true };
 }
 
 /** @param {JobEvent} view @param {number} nowMs */

@@ -12,15 +12,15 @@ import { icon } from "./svg.js";
 const MAX_ROWS = 300;
 
 export class EventList {
-  /** @param {(at: number) => void} pick  Takes the number of an event in its run. */
+  /** @param {(event: JobEvent) => void} pick */
   constructor(pick) {
     this._pick = pick;
-    /** @type {Map<string, {row: HTMLTableRowElement, at: number}>} */
+    /** @type {Map<string, HTMLTableRowElement>} Id of the event to its row. */
     this._rows = new Map();
     this.onlyTurns = byId("turns").checked;
   }
 
-  /** @param {JobEvent[]} events  In order. @param {number|null} cursor */
+  /** @param {readonly JobEvent[]} events  In order. @param {number|null} cursor */
   show(events, cursor) {
     /** @type {number[]} */
     const shown = [];
@@ -34,13 +34,12 @@ export class EventList {
     const rows = new Map();
     for (const at of shown) {
       const event = events[at];
-      const known = this._rows.get(event.id) ?? { row: this._make(event), at };
-      known.at = at;
-      rows.set(event.id, known);
-      known.row.toggleAttribute("aria-current", at === cursor);
+      const row = this._rows.get(event.id) ?? this._make(event);
+      rows.set(event.id, row);
+      row.toggleAttribute("aria-current", at === cursor);
     }
     this._rows = rows;
-    keepingFocus(() => placeInOrder(byId("events"), [...rows.values()].map(({ row }) => row)));
+    keepingFocus(() => placeInOrder(byId("events"), [...rows.values()]));
     const note = noteOf(shown.length, hidden);
     if (byId("events-note").textContent !== note) byId("events-note").textContent = note;
   }
@@ -53,7 +52,7 @@ export class EventList {
     button.textContent = timeText(Date.parse(event.observed_at));
     button.title = longTimeText(Date.parse(event.observed_at));
     button.setAttribute("aria-label", `Show the moment ${button.title}`);
-    button.addEventListener("click", () => this._pick(this._rows.get(event.id)?.at ?? 0));
+    button.addEventListener("click", () => this._pick(event));
     const state = document.createElement("span");
     state.className = "status";
     state.dataset.state = event.state;

@@ -1,9 +1,10 @@
 /**
  * A job's own page: now, and its past.
  *
- * @import {JobView} from "./types.js"
+ * @import {JobEvent, JobView} from "./types.js"
  * @import {ChartPoint, Run} from "./past.js"
  * @import {Mark} from "./chart.js"
+ * @import {Changes} from "./state.js"
  */
 
 import { jobOfPath } from "./address.js";
@@ -11,17 +12,14 @@ import { Chart } from "./chart.js";
 import { byId, oncePerFrame } from "./dom.js";
 import { EventList } from "./eventlist.js";
 import { epochNumber, longTimeText, lossText } from "./format.js";
-import { readHistory } from "./history.js";
 import { startSkipLink } from "./keys.js";
 import { Panel } from "./panel.js";
 import { isTurn, Past, pointsOf } from "./past.js";
+import { PastReader } from "./pastreader.js";
 import { Replay } from "./replay.js";
 import { Shell } from "./shell.js";
 import { keyOf } from "./state.js";
 import { findings } from "./words.js";
-
-/** A server that is busy with the past of others, or away, is given so long. */
-const READ_AGAIN_MS = 3000;
 
 class JobPage {
   constructor() {
@@ -34,18 +32,22 @@ class JobPage {
     this.panel = new Panel();
     this.render = oncePerFrame(() => this._render());
     this.replay = new Replay(this.past, this.render);
-    this.events = new EventList((at) => this.replay.goTo(at));
+    this.reader = new PastReader({
+      host,
+      job,
+      take: (events) => this._take(events),
+      say: (text) => this._note(text),
+    });
+    this.events = new EventList((event) => this.replay.goTo(event));
     this.chart = new Chart(byId("chart"), {
       describe: (point) => this._describe(point),
       say: (text) => (byId("chart-said").textContent = text),
-      pick: (at) => this.replay.goTo(at),
+      pick: (at) => this._shown[at] && this.replay.goTo(this._shown[at]),
       zoomed: (zoomed) => (byId("zoom-reset").disabled = !zoomed),
     });
     this._earlier = true;
-    this._reading = false;
-    this._readAgain = false;
-    /** @type {string|null} RFC 3339: up to here nothing is missing. */
-    this._readUntil = null;
+    /** @type {readonly JobEvent[]} What the numbers on the chart stand for. */
+    this._shown = [];
   }
 
   start() {
@@ -55,11 +57,8 @@ class JobPage {
     startSkipLink();
     this._listen();
     this.shell.start({
-      changed: (changes, snapshot) => {
-        if (changes.jobs.has(this.key)) this.past.add([/** @type {JobView} */ (this.view)]);
-        if (snapshot && this.view) void this._readPast();
-        this.render();
-      },
+      changed: (changes, isSnapshot) => this._changed(changes, isSnapshot),
+      reopened: () => this.view && this.reader.read(), // the stream goes on with what is so, and not with what was
       ticked: () => this._tick(),
       concerns: (key) => key === this.key,
     });
@@ -69,6 +68,24 @@ class JobPage {
   /** @returns {JobView|undefined} */
   get view() {
     return this.shell.fleet.jobs.get(this.key)?.view;
+  }
+
+  /** @param {Changes} changes @param {boolean} isSnapshot  The server begins anew: it may have missed something. */
+  _changed(changes, isSnapshot) {
+    const { view } = this;
+    if (view && changes.jobs.has(this.key) && this.past.add([view]) > 0) {
+      this.reader.changed();
+      if (changes.turns.some((turn) => turn.view === view)) this.reader.turned();
+    }
+    if (view && isSnapshot) this.reader.read();
+    this.render();
+  }
+
+  /** @param {JobEvent[]} events @returns {number} How many were new. */
+  _take(events) {
+    const added = this.past.add(events);
+    if (added > 0) this.render();
+    return added;
   }
 
   _listen() {
@@ -84,29 +101,6 @@ class JobPage {
       this.events.onlyTurns = byId("turns").checked;
       this.render();
     });
-  }
-
-  /** Fill in what happened before the page was opened, or while it was not connected. */
-  async _readPast() {
-    if (this._reading) {
-      this._readAgain = true;
-      return;
-    }
-    this._reading = true;
-    try {
-      const outcome = await readHistory(this.host, this.job, this._readUntil, (events) => this.past.add(events));
-      this._readUntil = this.past.newest?.events.at(-1)?.observed_at ?? null;
-      this._note(outcome.complete ? "" : `The past is not complete: ${outcome.reason ?? "the bus does not keep it all"}.`);
-    } catch {
-      this._note("The past cannot be read now; it is asked for again in a moment.");
-      setTimeout(() => void this._readPast(), READ_AGAIN_MS);
-    }
-    this._reading = false;
-    this.render();
-    if (this._readAgain) {
-      this._readAgain = false;
-      void this._readPast();
-    }
   }
 
   /** @param {string} text */
@@ -133,7 +127,8 @@ class JobPage {
     if (!this.view) return;
     this.replay.show();
     const { run, cursor } = this.replay;
-    this.events.show(run?.events ?? [], cursor);
+    this._shown = run?.events ?? [];
+    this.events.show(this._shown, cursor);
     const others = this._earlier ? this.past.runs.filter((other) => other !== run) : [];
     this.chart.show({
       points: run ? pointsOf(run) : [],
@@ -159,7 +154,7 @@ class JobPage {
 
   /** @param {ChartPoint} point */
   _describe([epoch, loss, at]) {
-    const event = this.replay.run?.events[at];
+    const event = this._shown[at];
     const when = event ? `\n${longTimeText(Date.parse(event.observed_at))}` : "";
     return `loss ${lossText(loss, false)}\nepoch ${epochNumber(epoch)}${when}`;
   }

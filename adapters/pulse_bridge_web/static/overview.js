@@ -1,10 +1,11 @@
 /**
  * The overview: every job of every host.
  *
+ * @import {LookOf} from "./arrange.js"
  * @import {Changes} from "./state.js"
  */
 
-import { arrange, countStates, VOLATILE } from "./arrange.js";
+import { arrange, countLooks, countTroubled, VOLATILE } from "./arrange.js";
 import { byId, keepingFocus, oncePerFrame, placeInOrder } from "./dom.js";
 import { showEmpty } from "./empty.js";
 import { Group } from "./group.js";
@@ -12,6 +13,7 @@ import { startKeys, startSkipLink } from "./keys.js";
 import { Row } from "./row.js";
 import { Shell } from "./shell.js";
 import { Tools } from "./tools.js";
+import { whyLastKnown } from "./words.js";
 
 /** Rows sorted by what changes all the time move at most so often. */
 const RESORT_MS = 5000;
@@ -63,7 +65,9 @@ class Overview {
     const now = clock.now();
     for (const row of this._shownRows()) row.tick(fleet.host(row.job.view.host), link, now);
     for (const [host, group] of this._groups) if (host !== null) group.show(fleet.host(host), now);
+    this._showCounts();
     this._showEmpty();
+    if (this.tools.wish.state !== "") this.render(); // time alone makes a job the last known
   }
 
   _render() {
@@ -79,8 +83,7 @@ class Overview {
     }
     this._dirty.clear();
     for (const [host, group] of this._groups) if (host !== null) group.show(fleet.host(host), now);
-    this.tools.showCounts(countStates(fleet.jobs.values()));
-    this._showTitle();
+    this._showCounts();
     this._showEmpty();
   }
 
@@ -92,7 +95,7 @@ class Overview {
     for (const [key, row] of this._rows) if (fleet.jobs.get(key) !== row.job) this._rows.delete(key);
     /** @type {Map<string|null, Row[]>} */
     const rows = new Map();
-    for (const job of arrange(fleet.jobs.values(), wish)) {
+    for (const job of arrange(fleet.jobs.values(), wish, this._lookOf())) {
       const row = this._rowOf(job);
       row.showHost(!wish.grouped);
       const host = wish.grouped ? job.view.host : null;
@@ -137,9 +140,25 @@ class Overview {
     return this._shownRows().filter((row) => !row.element.hidden).map((row) => row.link);
   }
 
-  _showTitle() {
-    const counts = countStates(this.shell.fleet.jobs.values());
-    const troubled = (counts.get("stale") ?? 0) + (counts.get("error") ?? 0);
+  /** How jobs look now; asked once for each host. @returns {LookOf} */
+  _lookOf() {
+    const { fleet, link, clock } = this.shell;
+    const now = clock.now();
+    /** @type {Map<string, boolean>} */
+    const lastKnown = new Map();
+    return ({ view }) => {
+      let known = lastKnown.get(view.host);
+      if (known === undefined) lastKnown.set(view.host, (known = whyLastKnown(fleet.host(view.host), link, now) !== null));
+      return known ? "unknown" : view.state;
+    };
+  }
+
+  /** Also in a hidden tab, whose title is all that is seen of it, and which has no frames. */
+  _showCounts() {
+    const { jobs } = this.shell.fleet;
+    const lookOf = this._lookOf();
+    this.tools.showCounts(countLooks(jobs.values(), lookOf));
+    const troubled = countTroubled(jobs.values(), lookOf);
     const title = troubled ? `(${troubled}) pulse-bridge` : "pulse-bridge";
     if (document.title !== title) document.title = title;
   }

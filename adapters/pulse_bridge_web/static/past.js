@@ -10,7 +10,7 @@ export const MAX_EVENTS = 4000;
 /**
  * @typedef {object} Run
  * @property {number} run  Unix seconds that name it.
- * @property {JobEvent[]} events  In the order of their observation, no heartbeats.
+ * @property {JobEvent[]} events  In the order of their observation, no heartbeats; another array after each change.
  *
  * @typedef {[number, number, number]} ChartPoint  Epoch, loss, and the number of the event in its run.
  */
@@ -28,18 +28,21 @@ export class Past {
   /** @param {JobEvent[]} events  In any order. @returns {number} How many were new. */
   add(events) {
     let added = 0;
-    /** @type {Set<Run>} */
-    const touched = new Set();
+    /** @type {Map<Run, JobEvent[]>} */
+    const fresh = new Map();
     for (const event of events) {
       const run = this._isNew(event) ? this._runOf(event.run) : null;
       if (run === null) continue;
       this._ids.add(event.id);
-      run.events.push(event);
-      touched.add(run);
+      const of = fresh.get(run);
+      if (of) of.push(event);
+      else fresh.set(run, [event]);
       added++;
     }
-    for (const run of touched) {
-      run.events.sort(byObservation);
+    for (const [run, of] of fresh) {
+      const isNext = of.length === 1 && run.events.length > 0 && byObservation(run.events[run.events.length - 1], of[0]) <= 0;
+      run.events = [...run.events, ...of];
+      if (!isNext) run.events.sort(byObservation); // the stream's are in order; what is asked for lies between them
       while (run.events.length > MAX_EVENTS) this._thin(run);
     }
     return added;
@@ -82,19 +85,22 @@ export class Past {
     this._forget(events.filter((event) => !keep.has(event)));
   }
 
-  /** @param {JobEvent[]} events */
+  /** @param {readonly JobEvent[]} events */
   _forget(events) {
     for (const { id } of events) this._ids.delete(id);
   }
 }
 
-/** RFC 3339 of one form sorts as text. @param {JobEvent} a @param {JobEvent} b */
+/** RFC 3339 of one form sorts as text; within a millisecond the sidecar's own count decides. @param {JobEvent} a @param {JobEvent} b */
 function byObservation(a, b) {
-  if (a.observed_at === b.observed_at) return 0;
+  if (a.observed_at === b.observed_at) return countOf(a) - countOf(b);
   return a.observed_at < b.observed_at ? -1 : 1;
 }
 
-/** Whether the state changed with this event. @param {JobEvent[]} events @param {number} at */
+/** An id ends with the event's number, which goes on over the sidecar's starts. @param {JobEvent} event */
+const countOf = ({ id }) => Number(id.slice(id.lastIndexOf("-") + 1)) || 0;
+
+/** Whether the state changed with this event. @param {readonly JobEvent[]} events @param {number} at */
 export function isTurn(events, at) {
   return at === 0 || events[at].state !== events[at - 1].state;
 }

@@ -17,11 +17,12 @@ export class Replay {
   constructor(past, moved) {
     this._past = past;
     this._moved = moved;
-    /** Whether what is so now is shown, and not the past. */
-    this.live = true;
     /** @type {number|null} The run that is shown; null: the newest. */
     this._run = null;
-    this._at = 0;
+    /** @type {JobEvent|null} The event that is replayed: its number changes when events before it become known. */
+    this._event = null;
+    /** @type {readonly JobEvent[]} What the scrubber's numbers stand for. */
+    this._shown = [];
     this._timer = 0;
     /** @type {HTMLInputElement} */
     this._scrubber = byId("scrubber");
@@ -33,26 +34,34 @@ export class Replay {
     return (this._run === null ? undefined : this._past.find(this._run)) ?? this._past.newest;
   }
 
-  /** The number of the event that is replayed; null while live. @returns {number|null} */
+  /** Whether what is so now is shown, and not the past. */
+  get live() {
+    return this._event === null;
+  }
+
+  /** The number of the event that is replayed, or of the last before it if it is kept no more; null while live. @returns {number|null} */
   get cursor() {
-    return this.live || !this.run ? null : Math.min(this._at, this.run.events.length - 1);
+    const { _event: event, run } = this;
+    if (event === null || !run) return null;
+    const at = run.events.findIndex(({ id }) => id === event.id);
+    return at >= 0 ? at : Math.max(0, run.events.findLastIndex(({ observed_at }) => observed_at <= event.observed_at));
   }
 
-  /** @returns {JobEvent|undefined} */
+  /** The event that is replayed; null while live. @returns {JobEvent|null} */
   get event() {
-    return this.cursor === null ? undefined : this.run?.events[this.cursor];
+    return this._event;
   }
 
-  /** Show a moment of the past. @param {number} at  The number of an event in the run. */
-  goTo(at) {
-    this.live = false;
-    this._at = at;
+  /** Show a moment of the past, and stay at it: no new run takes it away. @param {JobEvent} event */
+  goTo(event) {
+    this._event = event;
+    this._run = event.run;
     this._moved();
   }
 
   /** Back to what is so now. */
   goLive() {
-    this.live = true;
+    this._event = null;
     this._run = null;
     this._pause();
     this._moved();
@@ -63,6 +72,7 @@ export class Replay {
     const events = this.run?.events ?? [];
     const last = Math.max(0, events.length - 1);
     const at = this.cursor ?? last;
+    this._shown = events;
     this._scrubber.disabled = events.length < 2;
     byId("play").disabled = events.length < 2;
     if (this._scrubber.max !== String(last)) this._scrubber.max = String(last);
@@ -92,42 +102,39 @@ export class Replay {
   _listen() {
     this._scrubber.addEventListener("input", () => {
       this._pause();
-      this.goTo(Number(this._scrubber.value));
+      const event = this._shown[Number(this._scrubber.value)];
+      if (event) this.goTo(event);
     });
     byId("play").addEventListener("click", () => (this._timer ? this._pause() : this._play()));
     byId("live").addEventListener("click", () => this.goLive());
     byId("run").addEventListener("change", () => {
       this._pause();
-      this._run = Number(byId("run").value);
-      this.goTo((this.run?.events.length ?? 1) - 1);
+      const last = this._past.find(Number(byId("run").value))?.events.at(-1);
+      if (last) this.goTo(last);
     });
   }
 
   _play() {
-    const last = (this.run?.events.length ?? 1) - 1;
-    this._pin();
+    const events = this.run?.events ?? [];
+    if (events.length === 0) return;
     const at = this.cursor;
     this._showPlaying(true);
-    this.goTo(at === null || at >= last ? 0 : at);
+    this.goTo(events[at === null || at >= events.length - 1 ? 0 : at]);
     this._next();
-  }
-
-  /** A new run that starts meanwhile does not take the one at hand away. */
-  _pin() {
-    this._run = this.run?.run ?? null;
   }
 
   _next() {
     const events = this.run?.events ?? [];
-    const at = this._at;
+    const at = this.cursor ?? 0;
     if (at >= events.length - 1) {
       this._pause();
       return;
     }
-    const gap = Date.parse(events[at + 1].observed_at) - Date.parse(events[at].observed_at);
+    const next = events[at + 1];
+    const gap = Date.parse(next.observed_at) - Date.parse(events[at].observed_at);
     const wait = Math.min(WAIT_MAX_MS, Math.max(WAIT_MIN_MS, gap / Number(byId("speed").value)));
     this._timer = window.setTimeout(() => {
-      this.goTo(at + 1);
+      this.goTo(next);
       this._next();
     }, wait);
   }

@@ -22,7 +22,8 @@ const LINK_WORDS = { connecting: "Connecting", live: "Live", lost: "Reconnecting
 
 /**
  * @typedef {object} Watcher  A page.
- * @property {(changes: Changes, snapshot: {gap: boolean}|null) => void} changed
+ * @property {(changes: Changes, isSnapshot: boolean) => void} changed
+ * @property {() => void} [reopened]  The stream goes on, or begins anew, behind a pause in which anything may have happened.
  * @property {() => void} ticked  Every second, and when the connection changes.
  * @property {(key: string) => boolean} [concerns]  Whose turns are told aloud; all of them where absent.
  */
@@ -48,19 +49,22 @@ export class Shell {
         this.clock.learn(data.now);
         const changes = this.fleet.applySnapshot(data);
         this._took(changes);
-        watcher.changed(changes, { gap: data.gap === true });
+        watcher.changed(changes, true);
       },
       update: (data) => {
         this.clock.learn(data.now);
         const changes = this.fleet.applyUpdate(data);
         this._took(changes);
-        watcher.changed(changes, null);
+        watcher.changed(changes, false);
       },
       connection: (data) => {
         this.fleet.applyConnection(data);
         this._linked();
       },
-      open: () => this._linked(),
+      open: () => {
+        this._linked();
+        watcher.reopened?.();
+      },
       lost: (reason) => this._setLink("lost", reason),
     });
     byId("retry").addEventListener("click", () => stream.retry());

@@ -63,6 +63,10 @@ export class Fleet {
   applyUpdate(update) {
     const changes = this._fold(update.jobs ?? [], update.hosts ?? []);
     for (const [host, job] of update.removed ?? []) this._removeJob(keyOf(host, job), changes);
+    for (const host of update.hosts_removed ?? []) {
+      this.hosts.delete(host);
+      changes.hosts.add(host);
+    }
     return changes;
   }
 

@@ -5,10 +5,14 @@
  * answers anything but 200, and waits for ever on a line that died without a word. Both are put right here.
  */
 
+import { delayMs } from "./backoff.js";
+import { refusalText } from "./refusal.js";
+
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 15_000;
 /** The server says something every 15 s, `ping` if nothing else: so long may nothing come. */
 const QUIET_MS = 45_000;
+const NO_ANSWER = "the server does not answer";
 
 /**
  * @typedef {object} Told
@@ -30,6 +34,8 @@ export class Stream {
     this._watchdog = 0;
     this._tries = 0;
     this._up = false;
+    /** Why the last try failed, in words; the next one that fails the same way says nothing else meanwhile. */
+    this._reason = NO_ANSWER;
     addEventListener("online", () => this.retry());
     addEventListener("pageshow", (event) => event.persisted && this.retry());
     document.addEventListener("visibilitychange", () => {
@@ -61,6 +67,7 @@ export class Stream {
     this._watch();
     if (this._up) return;
     this._up = true;
+    this._reason = NO_ANSWER;
     this._told.open();
   }
 
@@ -68,22 +75,21 @@ export class Stream {
   _failed(source) {
     if (source !== this._source) return;
     this._up = false;
-    this._told.lost("the server does not answer");
-    if (source.readyState !== EventSource.CLOSED) return; // the browser tries again, and resumes
+    const refused = source.readyState === EventSource.CLOSED;
+    if (!refused) this._reason = NO_ANSWER;
+    this._told.lost(this._reason);
+    if (!refused) return; // the browser tries again, and resumes
     clearTimeout(this._timer);
-    const limit = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** this._tries++);
-    this._timer = window.setTimeout(() => this.retry(), limit / 2 + (Math.random() * limit) / 2);
+    this._timer = window.setTimeout(() => this.retry(), delayMs(this._tries++, RETRY_FIRST_MS, RETRY_MAX_MS));
     void this._explain();
   }
 
   /** A refusal has words that the event stream hides. */
   async _explain() {
-    try {
-      const answer = await fetch("api/jobs", { method: "HEAD", cache: "no-store" });
-      if (answer.status === 401) this._told.lost("the server wants its token again: open the page with ?token=…");
-    } catch {
-      // It does not answer at all, as was said already.
-    }
+    const reason = await askWhy();
+    if (this._up) return; // it came back while one asked
+    this._reason = reason;
+    this._told.lost(reason);
   }
 
   _watch() {
@@ -93,5 +99,15 @@ export class Stream {
       this._told.lost(`nothing has come for ${QUIET_MS / 1000} s`);
       this.retry();
     }, QUIET_MS);
+  }
+}
+
+/** @returns {Promise<string>} In words. */
+async function askWhy() {
+  try {
+    const answer = await fetch("api/jobs", { method: "HEAD", cache: "no-store" });
+    return answer.ok ? "the server, or a proxy before it, refuses the event stream" : refusalText(answer.status);
+  } catch {
+    return NO_ANSWER;
   }
 }

@@ -2,12 +2,12 @@
  * Search, filter, sort and group: what the viewer wishes, kept in the address so that it can be shared.
  *
  * @import {SortKey, Wish} from "./arrange.js"
- * @import {State} from "./types.js"
+ * @import {Look} from "./words.js"
  */
 
 import { queryOfWish, wishOfQuery } from "./arrange.js";
 import { byId, setIcon } from "./dom.js";
-import { STATES } from "./words.js";
+import { LOOKS, lookWord } from "./words.js";
 
 export class Tools {
   /** @param {() => void} changed  The viewer wishes something else. */
@@ -17,14 +17,14 @@ export class Tools {
     this._changed = changed;
     /** @type {HTMLInputElement} */
     this.search = byId("search");
-    /** @type {Map<State|"", {button: HTMLButtonElement, count: HTMLElement}>} */
+    /** @type {Map<Look|"", {button: HTMLButtonElement, count: HTMLElement}>} */
     this._states = new Map();
     this._makeStates();
     this._listen();
     this._show();
   }
 
-  /** @param {Map<State, number>} counts */
+  /** @param {Map<Look, number>} counts */
   showCounts(counts) {
     const all = [...counts.values()].reduce((sum, count) => sum + count, 0);
     for (const [state, { button, count }] of this._states) {
@@ -49,7 +49,7 @@ export class Tools {
   }
 
   _makeStates() {
-    for (const state of /** @type {(State|"")[]} */ (["", ...STATES])) {
+    for (const state of /** @type {(Look|"")[]} */ (["", ...LOOKS])) {
       const button = document.createElement("button");
       button.type = "button";
       button.className = "button";
@@ -63,7 +63,7 @@ export class Tools {
         button.append(svg);
       }
       const count = document.createElement("b");
-      button.append(state || "all", " ", count);
+      button.append(state ? lookWord(state) : "all", " ", count);
       button.addEventListener("click", () => this.set({ state: this.wish.state === state ? "" : state }));
       this._states.set(state, { button, count });
       byId("states").append(button);

@@ -46,13 +46,14 @@
  * @property {string} version
  * @property {HostView[]} hosts
  * @property {JobView[]} jobs
- * @property {boolean} [gap]
+ * @property {boolean} [gap]  The server does not know how far this viewer was: what happened meanwhile is asked for, as after every snapshot.
  *
  * @typedef {object} Update
  * @property {string} now
  * @property {JobView[]} jobs
  * @property {HostView[]} hosts
  * @property {[string, string][]} removed
+ * @property {string[]} [hosts_removed]
  */
 
 export {};

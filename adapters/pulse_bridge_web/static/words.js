@@ -6,7 +6,13 @@
 
 import { agoText, countText, durationText, epochNumber } from "./format.js";
 
-export const STATES = /** @type {const} */ (["running", "stale", "error", "done", "idle", "gone"]);
+/** How a job is shown: its state, or `unknown` where that is only the last known. */
+export const LOOKS = /** @type {const} */ (["running", "stale", "error", "unknown", "done", "idle", "gone"]);
+
+/** @typedef {State|"unknown"} Look */
+
+/** @param {Look} look */
+export const lookWord = (look) => (look === "unknown" ? "last known" : look);
 
 /** After so long without a word a host that was not heard since the server connected is not taken for alive. */
 const UNHEARD_MS = 30_000;
@@ -61,7 +67,7 @@ export function hostFacts(host) {
 
 /**
  * @typedef {object} Finding
- * @property {State|"unknown"} state  Gives the shape and colour.
+ * @property {Look} state  Gives the shape and colour.
  * @property {string} text
  */
 
