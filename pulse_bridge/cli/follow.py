@@ -34,6 +34,19 @@ class View(Protocol):
         """Do what is due by the clock, until there is nobody to show anything to."""
 
 
+class Link(Protocol):
+    """Is told of the connection to the bus, where a view shows more of it than a sentence."""
+
+    def connected(self) -> None:
+        """Begin to listen: the first batch of a connection is there, and is shown next."""
+
+    def disconnected(self, reason: str) -> None:
+        """Know that nothing is heard from now on. Comes again with each attempt that fails."""
+
+    def missed(self) -> None:
+        """Know that events were lost."""
+
+
 class LineView:
     """One line per event on standard output.
 
@@ -92,37 +105,47 @@ def _what_is_so(event: JobEvent) -> JobEvent:
 class _Waiting(Progress):
     """Says in plain words, once, what is waited for; a viewer's log would help nobody."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, link: Link | None) -> None:
         super().__init__("")
         self._view = view
+        self._link = link
         self._useful = False
         self._told = False
 
     def made(self) -> None:
+        if self._link and not self._useful:
+            self._link.connected()
         self._useful = True
         self._told = False
 
     def lost(self, error: BusUnavailableError) -> bool:
         was_useful, self._useful = self._useful, False
-        if not self._told:
+        if self._link:
+            self._link.disconnected(str(error))
+        elif not self._told:
             self._told = True
             self._view.note(f"waiting: {error}")
         return was_useful
 
 
-async def follow(bus: Bus, view: View) -> None:
+async def follow(bus: Bus, view: View, link: Link | None = None) -> None:
     """Show a bus's snapshot and what comes after it, again after each loss of the connection; runs on.
+
+    Args:
+        link: Is told of the connection; without one, the view is given a sentence.
 
     Raises:
         BusError: This bus cannot be followed.
     """
-    progress = _Waiting(view)
+    progress = _Waiting(view, link)
 
     async def session(consumer: Consumer) -> None:
         async for batch in consumer.batches():
             progress.made()
             if batch.lost:
                 view.note(f"{batch.lost} events are lost: the bus gave them up before they were read")
+                if link:
+                    link.missed()
             view.take(batch)
 
     await keep_connected(lambda: bus.consumer(None), session, progress, Backoff(max_s=RETRY_MAX_S))

@@ -1,23 +1,33 @@
-"""A table that keeps itself up to date on the terminal, on a screen of its own as `top` has it."""
+"""A table that keeps itself up to date and follows keys, on a screen of its own as `top` has it."""
 
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
-from rich.console import Console
-from rich.live import Live
-
-from pulse_bridge.bus import Batch
+from pulse_bridge.bus import Batch, Bus
 from pulse_bridge.cli.output import say
-from pulse_bridge.cli.table import FleetTable
+from pulse_bridge.cli.table import draw_table, last_rows
+from pulse_bridge.cli.watch_detail import draw_job
+from pulse_bridge.cli.watch_help import draw_help
+from pulse_bridge.cli.watch_history import READING, read_job
+from pulse_bridge.cli.watch_past import Pasts
+from pulse_bridge.cli.watch_rows import JobKey
+from pulse_bridge.cli.watch_scene import Drawn, Scene
+from pulse_bridge.cli.watch_screen import Size, as_text
+from pulse_bridge.cli.watch_state import Browse, press
+from pulse_bridge.cli.watch_terminal import Screen, choose_glyphs
+from pulse_bridge.cli.watch_words import Link
 from pulse_bridge.clock import read_clocks
+from pulse_bridge.event import JobEvent
 from pulse_bridge.fleet import Fleet
 from pulse_bridge.log import TextFormatter
 
@@ -30,29 +40,59 @@ NOTE_S: Final = 30.0
 _MAX_NOTES: Final = 4
 
 
+def _press_ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
 class LiveTable:
     """Shows what `take` is given until `run` is cancelled. Logs go below the table, for it covers the rest.
 
     Args:
         lasting: A line that stays below the table, if any.
+        bus: Is asked for the past of a job that is looked at; without one, only what was seen is shown.
+        title: Where the jobs come from, without a secret.
+        leave: Called when the person wants to leave; by default as if by Ctrl-C.
     """
 
-    def __init__(self, lasting: str = "") -> None:
+    def __init__(
+        self,
+        lasting: str = "",
+        *,
+        bus: Bus | None = None,
+        title: str = "",
+        leave: Callable[[], None] = _press_ctrl_c,
+    ) -> None:
         self.fleet = Fleet()
         self._lasting = [lasting] if lasting else []
-        self._console = Console(file=sys.stdout, highlight=False)
+        self._bus = bus
+        self._title = title
+        self._leave = leave
+        self._glyphs = choose_glyphs(os.environ, sys.stdout.encoding)
         self._notes: deque[tuple[float, str]] = deque(maxlen=_MAX_NOTES)
         self._changed = asyncio.Event()
         self._painting = False
+        self._link: Link | None = None
+        self._pasts = Pasts()
+        self._asking: tuple[JobKey, asyncio.Task[None]] | None = None
+        self._meanwhile: list[JobEvent] = []
+        self._browse = Browse()
+        self._listed: Sequence[JobKey] = ()
+        self._page_rows = 1
+
+    # What comes from the bus
 
     def take(self, batch: Batch) -> None:
         """Show a batch's events with the next frame."""
         at = read_clocks()
-        if batch.snapshot:
+        if batch.snapshot and self._link is None:
             self.fleet.connect(at.now_s)
         for event in batch.events:
-            self.fleet.apply(event, at, snapshot=batch.snapshot)
-        self._changed.set()
+            if self.fleet.apply(event, at, snapshot=batch.snapshot) and isinstance(event, JobEvent):
+                self._pasts.add(event)
+                if self._asking and self._asking[0] == (event.host, event.job):
+                    self._meanwhile.append(event)
+        if batch.events or batch.snapshot:
+            self._changed.set()
 
     def note(self, sentence: str) -> None:
         """Show a line below the table; before there is one, write it to standard error."""
@@ -62,35 +102,129 @@ class LiveTable:
         else:
             say(sentence)
 
+    def connected(self) -> None:
+        """Count silence from now on."""
+        at = read_clocks()
+        again = self._link is not None and self._link.again
+        self.fleet.connect(at.now_s)
+        self._link = Link(connected=True, since_s=at.wall_s, again=again)
+        self._changed.set()
+
+    def disconnected(self, reason: str) -> None:
+        """Show everything as the last known."""
+        before = self._link
+        if before is not None and not before.connected:
+            self._link = before._replace(reason=reason)
+        else:
+            again = before is not None
+            self._link = Link(connected=False, reason=reason, since_s=time.time(), again=again)
+            self._pasts.forget_whole()
+        self._changed.set()
+
+    def missed(self) -> None:
+        """Ask the bus again for the past."""
+        self._pasts.forget_whole()
+
+    def _resumed(self) -> None:
+        """Count silence anew: who was suspended did not listen."""
+        at = read_clocks()
+        self.fleet.connect(at.now_s)
+        if self._link is not None and self._link.connected:
+            self._link = self._link._replace(again=True)
+        self._changed.set()
+
+    # What the person does
+
+    def _press(self, key: str) -> None:
+        self._browse = press(self._browse, key, self._listed, self._page_rows)
+        if self._browse.over:
+            self._leave()
+        self._changed.set()
+
+    def _ask_for_past(self) -> None:
+        """Have the past read of the job that is looked at, unless it is known; of another job no longer."""
+        browse = self._browse
+        is_looked_at = browse.page == "job" or (browse.page == "help" and browse.back == "job")
+        key = browse.selected if is_looked_at else None
+        if self._asking and self._asking[0] != key:
+            self._asking[1].cancel()
+            self._asking = None
+        if key is None or self._bus is None or self._asking:
+            return
+        past = self._pasts.of(key)
+        if not past.whole and (self._link is None or self._link.connected):
+            past.why = READING
+            self._meanwhile = []
+            self._asking = key, asyncio.ensure_future(self._read_past(self._bus, key))
+
+    async def _read_past(self, bus: Bus, key: JobKey) -> None:
+        history = await read_job(bus, key)
+        if history.events:
+            self._pasts.put(key, history.events, self._meanwhile, history.why)
+        past = self._pasts.of(key)
+        past.why = history.why
+        past.whole = True  # as whole as it gets; a new connection makes us ask again
+        self._asking = None
+        self._changed.set()
+
+    # The screen
+
     async def run(self) -> None:
         """Paint after each change and once a second; the last frame stays on the ordinary screen."""
         await self._changed.wait()
+        screen = Screen(self._press, self._changed.set, self._resumed)
         try:
-            with (
-                self._logs_below(),
-                self._resizes_seen(),
-                Live(self._frame(), console=self._console, screen=True, auto_refresh=False) as live,
-            ):
+            with contextlib.suppress(OSError), self._logs_below(), screen.shown():
                 self._painting = True
-                while True:
-                    self._changed.clear()
-                    live.update(self._frame(), refresh=True)
-                    await asyncio.sleep(MIN_INTERVAL_S)
-                    rest_s = 1.0 - time.time() % 1.0
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), rest_s)
+                await self._paint(screen)
         finally:
             self._painting = False
-            if self.fleet.jobs:
-                self._console.print(self._last_frame())
+            if self._asking:
+                self._asking[1].cancel()
+            self._print_last(screen)
 
-    def _frame(self) -> FleetTable:
+    async def _paint(self, screen: Screen) -> None:
+        while True:
+            self._changed.clear()
+            self._ask_for_past()
+            drawn = self._draw(screen.size(), keys=screen.has_keys)
+            self._listed, self._page_rows, self._browse = drawn.listed, drawn.page_rows, drawn.browse
+            await screen.draw(drawn.frame)
+            await asyncio.sleep(MIN_INTERVAL_S)
+            rest_s = 1.0 - time.time() % 1.0
+            # Not by wait_for: before Python 3.12 it loses a cancellation that comes together with the change.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rest_s):
+                    await self._changed.wait()
+
+    def _draw(self, size: Size, *, keys: bool) -> Drawn:
+        scene, browse = self._scene(keys=keys), self._browse
+        if browse.page == "job" and browse.selected:
+            return draw_job(scene, browse, self._listed, size)
+        if browse.page == "help":
+            return Drawn(draw_help(scene, size), self._listed, self._page_rows, browse)
+        return draw_table(scene, browse, size)
+
+    def _scene(self, *, keys: bool) -> Scene:
         at = read_clocks()
-        notes = [sentence for noted_s, sentence in self._notes if at.wall_s - noted_s < NOTE_S]
-        return FleetTable(self.fleet, at, [*self._lasting, *notes])
+        selected = self._browse.selected
+        return Scene(
+            fleet=self.fleet,
+            at=at,
+            link=self._link or Link(),
+            title=self._title,
+            lasting=self._lasting,
+            notes=[sentence for noted_s, sentence in self._notes if at.wall_s - noted_s < NOTE_S],
+            keys=keys,
+            glyphs=self._glyphs,
+            past=self._pasts.of(selected) if selected and self._browse.page == "job" else None,
+        )
 
-    def _last_frame(self) -> FleetTable:
-        return FleetTable(self.fleet, read_clocks(), cut=False)
+    def _print_last(self, screen: Screen) -> None:
+        if self.fleet.jobs and not screen.is_stuck:
+            scene = replace(self._scene(keys=False), notes=())
+            with contextlib.suppress(OSError):
+                print(*as_text(last_rows(scene, self._browse, screen.size())), sep="\n", flush=True)  # noqa: T201
 
     @contextmanager
     def _logs_below(self) -> Iterator[None]:
@@ -104,15 +238,6 @@ class LiveTable:
             yield
         finally:
             root.handlers[:] = before
-
-    @contextmanager
-    def _resizes_seen(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGWINCH, self._changed.set)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGWINCH)
 
 
 class _Notes(logging.Handler):

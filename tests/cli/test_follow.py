@@ -99,3 +99,42 @@ async def test_a_bus_that_is_down_is_said_once(shown: Shown) -> None:
     async with following(bus, LineView()):
         await wait_until(lambda: shown.look() == 1, "it is there at last")
     assert shown.notes == ["pulse-bridge: waiting: nobody listens"]
+
+
+class Link:
+    """What was told of the connection."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def connected(self) -> None:
+        self.told.append("connected")
+
+    def disconnected(self, reason: str) -> None:
+        self.told.append(reason)
+
+    def missed(self) -> None:
+        self.told.append("missed")
+
+
+async def test_who_shows_more_of_a_connection_is_told_of_it_and_no_sentence_is_printed(shown: Shown) -> None:
+    bus, link = ScriptedSource(), Link()
+    bus.connect_errors += [BusUnavailableError("nobody listens")] * 2
+    task = asyncio.ensure_future(follow(bus, LineView(), link))
+    bus.put(make_job_event(1, job="a"))
+    await wait_until(lambda: shown.look() == 1, "the snapshot is shown")
+    bus.put(make_job_event(2, job="b"), lost=3)
+    await wait_until(lambda: shown.look() == 2, "it goes on")
+    bus.lose("the connection was closed")
+    await wait_until(lambda: link.told.count("connected") == 2, "it is back")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert link.told == [
+        "nobody listens",
+        "nobody listens",
+        "connected",
+        "missed",
+        "the connection was closed",
+        "connected",
+    ]
+    assert not any("waiting" in note for note in shown.notes)
