@@ -20,10 +20,11 @@ from pulse_bridge.errors import PulseBridgeError
 from pulse_bridge.event import JobEvent
 
 if TYPE_CHECKING:
-    from pulse_bridge.bus import Batch
+    from pulse_bridge.bus import Batch, Bus
     from pulse_bridge.cli.follow import View
 
 JOB: Final = "two-spirals"
+JOURNAL: Final = "journal.db"
 CONTEXT: Final = {"profile": "demo", "dataset": "two noisy spirals"}
 _PAGE_PORT: Final = 8321
 """The page's own default, so that a second try finds it in the same place."""
@@ -72,6 +73,7 @@ class _Watched:
         self.view = view
         self.first_loss: float | None = None
         self.newest: JobEvent | None = None
+        self.is_left = False
         self.is_over = asyncio.Event()
         """Everything has been shown, the sidecar's goodbye included."""
 
@@ -90,8 +92,9 @@ class _Watched:
         self.view.note(sentence)
 
     async def run(self) -> None:
-        """Let the view do what is due by the clock."""
+        """Let the view do what is due by the clock, until nobody looks any more."""
         await self.view.run()
+        self.is_left = True
 
     def summarize(self) -> str:
         """Say how the training went.
@@ -107,6 +110,7 @@ class _Watched:
 
 async def _demo(seconds: float, urls: Sequence[str], *, no_web: bool) -> None:
     # Imported here, so that --help and a wrong flag need not wait for it.
+    from pulse_bridge.bus import open_bus  # noqa: PLC0415
     from pulse_bridge.sidecar import open_destinations  # noqa: PLC0415
     from pulse_bridge.stop import stop_on_signals  # noqa: PLC0415
 
@@ -116,10 +120,12 @@ async def _demo(seconds: float, urls: Sequence[str], *, no_web: bool) -> None:
         tempfile.TemporaryDirectory(prefix="pulse-bridge-demo-") as name,
         _listening(wanted=not no_web) as door,
     ):
-        view = _Watched(_make_view(f"The page: http://127.0.0.1:{door.getsockname()[1]}/" if door else ""))
+        bus = open_bus(journal_url(Path(name) / JOURNAL))
+        lasting = f"The page: http://127.0.0.1:{door.getsockname()[1]}/" if door else ""
+        view = _Watched(_make_view(bus, lasting))
         subscribers = (f"web?fd={door.fileno()}",) if door else ()
-        everything_sent = await _run_all(Path(name), seconds, view, stop, urls=urls, subscribers=subscribers)
-    if stop.is_set():
+        everything_sent = await _run_all(Path(name), bus, seconds, view, stop, urls=urls, subscribers=subscribers)
+    if stop.is_set() or view.is_left:
         return
     click.echo(f"\n{view.summarize()}\n{_NEXT}", err=True)
     if not everything_sent:
@@ -164,10 +170,11 @@ def _listen(port: int) -> socket.socket:
     return door
 
 
-def _make_view(lasting: str) -> "View":
+def _make_view(bus: "Bus", lasting: str) -> "View":
     """Make the view that fits the output.
 
     Args:
+        bus: Has a job's past, where a view shows it.
         lasting: A sentence to be seen all the time, or once where lines are printed.
     """
     from pulse_bridge.cli.follow import LineView  # noqa: PLC0415
@@ -179,11 +186,12 @@ def _make_view(lasting: str) -> "View":
         return LineView()
     from pulse_bridge.cli.live import LiveTable  # noqa: PLC0415
 
-    return LiveTable(lasting)
+    return LiveTable(lasting, bus=bus)
 
 
 async def _run_all(
     folder: Path,
+    bus: "Bus",
     seconds: float,
     view: _Watched,
     stop: asyncio.Event,
@@ -196,7 +204,6 @@ async def _run_all(
     Returns:
         Whether every destination has everything.
     """
-    from pulse_bridge.bus import open_bus  # noqa: PLC0415
     from pulse_bridge.cli.follow import follow  # noqa: PLC0415
     from pulse_bridge.config import SidecarSettings  # noqa: PLC0415
     from pulse_bridge.journal import open_journal  # noqa: PLC0415
@@ -207,7 +214,7 @@ async def _run_all(
     status = folder / "runs" / JOB / "training_status.json"
     status.parent.mkdir(parents=True)
     status.with_name("training_context.json").write_text(json.dumps(CONTEXT), encoding="utf-8")
-    journal_path = folder / "journal.db"
+    journal_path = folder / JOURNAL
     settings = SidecarSettings(
         paths=(str(folder / "runs"),),
         to=tuple(urls),
@@ -216,7 +223,6 @@ async def _run_all(
         journal=journal_path,
         exit_when_done=True,
     )
-    bus = open_bus(journal_url(journal_path))
     subscriptions = open_subscriptions(subscribers, bus, shown=str(bus), dead_letters=folder / "demo.dead.jsonl")
     with open_journal(journal_path) as journal:
         sidecar = Sidecar(settings, open_destinations(urls), journal, subscriptions=subscriptions)
@@ -246,7 +252,8 @@ async def _join(
         everything_sent = await sidecar
         if not viewer.done():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(is_over.wait(), END_S)
+                async with asyncio.timeout(END_S):
+                    await is_over.wait()
     finally:
         was_viewing = viewer.cancel()
         outcome, _ = await asyncio.gather(viewer, sidecar, return_exceptions=True)
@@ -281,7 +288,8 @@ async def _training(status: Path, seconds: float) -> AsyncIterator[asyncio.subpr
         if training.returncode is None:
             training.terminate()
             try:
-                await asyncio.wait_for(training.wait(), END_S)
+                async with asyncio.timeout(END_S):
+                    await training.wait()
             except TimeoutError:
                 training.kill()
                 await training.wait()
