@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import pytest
 from redis.exceptions import NoPermissionError
 
+from deploy.make_secrets import PASSWORDS, redis_acl
 from pulse_bridge.event import STATES
 from tests.support.grafana import (
     DASHBOARDS,
@@ -207,14 +208,24 @@ def test_a_sidecar_is_heard_as_long_as_its_key_lives(cluster: Cluster, host: str
         assert alive["options"]["result"]["text"] == word
 
 
-# What docs/grafana.md says
+# What docs/grafana.md says, and what compose.yaml sets up
 
 
-def test_the_user_of_the_document_may_do_all_that_the_dashboards_ask(
-    cluster: Cluster, server: RedisServer
-) -> None:
+def user_of_document() -> str:
     (line,) = re.findall(r"^ACL SETUSER .*", DOCUMENT, re.MULTILINE)
-    cluster.redis.execute_command(*line.split())
+    return str(line)
+
+
+def user_of_compose() -> str:
+    passwords = dict.fromkeys(PASSWORDS, "PASSWORD")
+    (line,) = [line for line in redis_acl(passwords).splitlines() if line.startswith("user grafana ")]
+    return f"ACL SETUSER {line.removeprefix('user ')}"
+
+
+@pytest.mark.parametrize("user", [user_of_document(), user_of_compose()], ids=["document", "compose"])
+def test_the_user_may_do_all_that_the_dashboards_ask(cluster: Cluster, server: RedisServer, user: str) -> None:
+    cluster.redis.execute_command("ACL", "DELUSER", "grafana")
+    cluster.redis.execute_command(*user.split())
     with server.client(username="grafana", password="PASSWORD") as client:
         limited = replace(cluster, redis=client)
         for dashboard in LOADED:
@@ -223,6 +234,7 @@ def test_the_user_of_the_document_may_do_all_that_the_dashboards_ask(
                     assert limited.ask(dashboard, panel), panel["title"]
                 if dashboard.kind == "one-job":
                     assert choices_of(limited, dashboard, "host", VALUES) == [HOST]
+                    assert sorted(choices_of(limited, dashboard, "job", VALUES)) == sorted(STATE_OF)
         assert client.ping()
         with pytest.raises(NoPermissionError):
             client.delete("pulse:state")

@@ -11,12 +11,13 @@ import click
 import pytest
 import yaml
 
+from deploy.make_secrets import PASSWORDS
 from pulse_bridge.cli import cli
-from tests.support.containers import COMPOSE, ROOT, load_compose
+from tests.support.compose_file import COMPOSE, DOCKERFILE, OUR_IMAGE, ROOT, image_owners, load_compose
 
 COMPOSED = load_compose()
 SERVICES: dict[str, dict[str, Any]] = COMPOSED["services"]
-DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+DOCKERFILE_TEXT = DOCKERFILE.read_text(encoding="utf-8")
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -114,10 +115,36 @@ def test_what_lasts_has_a_health_check_and_starts_again(name: str) -> None:
 @each_service
 def test_each_image_is_one_version(name: str) -> None:
     spec = SERVICES[name]
-    if "build" in spec:
-        assert spec["image"] == "pulse-bridge:local"
-    else:
+    if spec["image"] != OUR_IMAGE:
         assert re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)?$", spec["image"])
+        assert "build" not in spec
+
+
+def test_our_image_is_built_by_one_service_and_asked_of_no_registry() -> None:
+    ours = {name: spec for name, spec in SERVICES.items() if spec["image"] == OUR_IMAGE}
+    assert [name for name, spec in ours.items() if "build" in spec] == ["setup"]
+    for name, spec in ours.items():
+        if name != "setup":
+            assert spec["pull_policy"] == "never"
+            assert "setup" in spec["depends_on"], "so that to start this one alone builds the image, too"
+
+
+def test_each_plugin_of_grafana_is_one_version() -> None:
+    plugins = SERVICES["grafana"]["environment"]["GF_PLUGINS_PREINSTALL"].split(",")
+    assert [re.fullmatch(r"(.+)@\d+\.\d+\.\d+", plugin)[1] for plugin in plugins] == [  # type: ignore[index]
+        "redis-datasource",
+        "grafana-mqtt-datasource",
+    ]
+
+
+@each_service
+def test_whoever_reads_the_secrets_is_in_their_group_and_waits_until_they_are_made(name: str) -> None:
+    spec = SERVICES[name]
+    if "secrets:/secrets:ro" in spec.get("volumes", []):
+        _, gid, mode = image_owners()["/secrets"]
+        assert mode == 0o750
+        assert str(gid) in {spec["user"].partition(":")[2], *spec.get("group_add", [])}
+        assert spec["depends_on"]["setup"] == {"condition": "service_completed_successfully"}
 
 
 def test_only_home_assistant_waits_for_its_profile() -> None:
@@ -150,22 +177,65 @@ def test_grafana_is_given_the_sources_that_its_dashboards_name_with_a_login_each
             assert re.fullmatch(r"\$__file\{/secrets/\w+_grafana_password\}", source["secureJsonData"]["password"])
 
 
+def test_prometheus_scrapes_as_often_as_grafana_takes_it_to() -> None:
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text(encoding="utf-8"))["global"]
+    sources = yaml.safe_load((ROOT / "deploy/grafana-datasources.yaml").read_text(encoding="utf-8"))["datasources"]
+    intervals = {source["jsonData"].get("timeInterval") for source in sources if source["type"] == "prometheus"}
+    assert intervals == {scraped["scrape_interval"]}
+
+
+def test_what_home_assistant_finds_among_its_blueprints_are_automations() -> None:
+    (folder,) = [
+        source
+        for source, target, _ in (text.split(":") for text in SERVICES["homeassistant"]["volumes"] if "./" in text)
+        if re.fullmatch(r"/config/blueprints/automation/[\w-]+", target)
+    ]
+    files = list((ROOT / folder).glob("**/*.yaml"))
+    assert files
+    for file in files:
+        assert re.match(
+            r"(#.*\n)*blueprint:\n(  .*\n)*  domain: automation\n", file.read_text(encoding="utf-8")
+        ), file
+
+
+# What docs/compose.md says
+
+
+def test_the_document_names_each_service_variable_volume_and_password() -> None:
+    document = (ROOT / "docs/compose.md").read_text(encoding="utf-8")
+    variables = re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text(encoding="utf-8"))
+    for name in {*SERVICES, *COMPOSED["volumes"], *variables}:
+        assert f"`{name}`" in document, name
+    for name in PASSWORDS:
+        assert name in document, name
+
+
+def test_the_document_names_no_file_or_service_that_is_not_there() -> None:
+    document = (ROOT / "docs/compose.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"/secrets/(\w+)", document)) <= set(PASSWORDS)
+    assert set(re.findall(r"(?:exec|restart|--entrypoint rm|run --rm) ([a-z]+)", document)) <= set(SERVICES)
+    (saved,) = re.findall(r"for volume in ([^;]+);", document)
+    assert set(saved.split()) == set(COMPOSED["volumes"]) - {"runs", "homeassistant"}
+
+
 # The image
 
 
 def test_the_image_ends_without_root_and_without_what_built_it() -> None:
-    last = DOCKERFILE.rpartition("\nFROM ")[2]
+    last = DOCKERFILE_TEXT.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (.*)$", last, re.MULTILINE) == ["10001:10001"]
-    assert not re.search(r"\b(apt|apt-get|gcc)\b", DOCKERFILE)
+    assert not re.search(r"\b(apt|apt-get|gcc)\b", DOCKERFILE_TEXT)
     assert "--no-index" in last
-    assert re.search(r"^ARG PYTHON=3\.\d+\.\d+-slim", DOCKERFILE, re.MULTILINE)
+    assert re.search(r"^ARG PYTHON=3\.\d+\.\d+-slim", DOCKERFILE_TEXT, re.MULTILINE)
 
 
 def test_what_is_copied_into_the_image_is_here_and_not_ignored() -> None:
     ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in ignore
     copied = [
-        source for line in re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE) for source in line.split()[:-1]
+        source
+        for line in re.findall(r"^COPY (.*)$", DOCKERFILE_TEXT, re.MULTILINE)
+        for source in line.split()[:-1]
     ]
     assert copied
     for source in copied:

@@ -3,30 +3,44 @@ its user, its health check, its end."""
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pulse_bridge.writer import write_error_status
+from tests.support.compose_file import ROOT
 from tests.support.containers import Stack, build_environment
+from tests.support.grafana import DASHBOARDS, interpolate, load
+from tests.support.grafana_cluster import VALUES
 from tests.support.processes import require_binary, wait_until_blocking
 
 LASTING = ("redis", "mosquitto", "trainer", "sidecar", "alerts", "web", "metrics", "prometheus")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for binary in ("redis-server", "mosquitto", "mosquitto_sub", "prometheus", "wget"):
         require_binary(binary)
     if os.getuid() != 0:
         pytest.skip("only root may give a service a root and a network of its own")
-    folder = tmp_path_factory.mktemp("stack")
+    return build_environment(open_folder(tmp_path_factory, "environment"))
+
+
+def open_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    folder = factory.mktemp(name)
     for above in (folder, *folder.parents[:2]):
         above.chmod(0o755)  # the services are other users
-    with Stack(folder, build_environment(folder)) as stack:
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(open_folder(tmp_path_factory, "stack"), environment) as stack:
         result = stack.run("setup")
         assert result.returncode == 0, result.stderr
         assert "new passwords were made" in result.stdout
@@ -86,7 +100,7 @@ def test_prometheus_has_the_jobs_loss_and_the_rules(stack: Stack) -> None:
     assert sum(len(group["rules"]) for group in rules) >= 5
 
 
-def listening(user: str, password: str, topic: str) -> list[str]:
+def listening(user: str, password: str, topic: str, *, wait_s: int = 15) -> list[str]:
     return [
         "stdbuf",
         "-oL",
@@ -102,13 +116,16 @@ def listening(user: str, password: str, topic: str) -> list[str]:
         "-C",
         "1",
         "-W",
-        "15",
+        str(wait_s),
         "-d",
     ]
 
 
-def heard(stack: Stack, user: str, password: str, topic: str) -> "subprocess.CompletedProcess[str]":
-    return stack.run("mosquitto", [part for part in listening(user, password, topic) if part != "-d"])
+def heard(
+    stack: Stack, user: str, password: str, topic: str, *, wait_s: int = 15
+) -> "subprocess.CompletedProcess[str]":
+    command = listening(user, password, topic, wait_s=wait_s)
+    return stack.run("mosquitto", [part for part in command if part != "-d"])
 
 
 def test_home_assistant_is_let_in_and_finds_the_discovery(stack: Stack) -> None:
@@ -122,12 +139,37 @@ def test_home_assistant_is_let_in_and_finds_the_discovery(stack: Stack) -> None:
     assert "not authori" in (refused.stdout + refused.stderr).lower()
 
 
-def test_redis_tells_a_stranger_that_it_is_alive_and_nothing_else(stack: Stack) -> None:
-    said = stack.run("redis", ["redis-cli", "-h", "redis", "hgetall", "pulse:state"]).stdout
-    assert "NOPERM" in said
+def test_redis_tells_a_stranger_nothing(stack: Stack) -> None:
+    for command in (["ping"], ["hgetall", "pulse:state"]):
+        assert "NOAUTH" in stack.run("redis", ["redis-cli", "-h", "redis", *command]).stdout
     reader = ["redis-cli", "-h", "redis", "--user", "grafana", "-a", secret(stack, "redis_grafana_password")]
     assert "two-spirals" in stack.run("redis", [*reader, "hgetall", "pulse:state"]).stdout
     assert "NOPERM" in stack.run("redis", [*reader, "del", "pulse:state"]).stdout
+
+
+@pytest.mark.parametrize("command", [("del", "pulse:state"), ("hset", "pulse:state", "a", "b"), ("acl", "list")])
+def test_who_reads_redis_writes_nothing_but_where_it_is(stack: Stack, command: tuple[str, ...]) -> None:
+    reader = ["redis-cli", "-h", "redis", "--user", "pulse-reader", "-a", secret(stack, "redis_reader_password")]
+    assert "NOPERM" in stack.run("redis", [*reader, *command]).stdout
+    assert "two-spirals" in stack.run("redis", [*reader, "hgetall", "pulse:state"]).stdout
+    assert stack.run("redis", [*reader, "hset", "pulse:group:tried", "a", "b"]).stdout.strip() == "1"
+    assert stack.run("redis", [*reader, "del", "pulse:group:tried"]).stdout.strip() == "1"
+
+
+def test_grafana_is_let_in_to_each_topic_of_its_dashboards_and_to_no_other(stack: Stack) -> None:
+    password = secret(stack, "mqtt_grafana_password")
+    topics = {
+        interpolate(query["topic"], VALUES)
+        for dashboard in map(load, DASHBOARDS)
+        if dashboard.source == "mqtt"
+        for panel in dashboard.panels
+        for query in dashboard.queries(panel)
+    }
+    assert topics >= {"pulse/+/+/state", "pulse/+/host"}
+    for topic in topics:
+        result = heard(stack, "grafana", password, topic)
+        assert json.loads(result.stdout)["host"] == "demo", result.stderr
+    assert heard(stack, "grafana", password, "homeassistant/#", wait_s=2).stdout == ""
 
 
 def test_a_job_that_fails_is_told_on_the_topic_of_alerts(stack: Stack) -> None:
@@ -144,13 +186,52 @@ def test_a_job_that_fails_is_told_on_the_topic_of_alerts(stack: Stack) -> None:
     assert "unlucky" in stack.log("alerts-heard")
 
 
+def test_the_targets_of_alerts_can_be_tried_as_the_document_says(stack: Stack) -> None:
+    (line,) = re.findall(r"docker compose run --rm alerts (.+)", (ROOT / "docs/compose.md").read_text())
+    result = stack.run("alerts", ["pulse-bridge", *line.split()])
+    assert (result.returncode, result.stdout) == (0, "mqtt (mqtt://***): delivered\n"), result.stderr
+
+
 def test_no_log_has_a_secret_in_it(stack: Stack) -> None:
     secrets = [path.read_text().strip() for path in stack.volume("secrets").glob("*_password")]
     for name in LASTING:
         assert not any(password in stack.log(name) for password in secrets), name
 
 
-def test_each_ends_when_it_is_told_to_within_its_grace(stack: Stack) -> None:
-    codes = {name: stack.stop(name) for name in reversed(LASTING)}
+def test_each_ends_when_it_is_told_to_within_its_grace_and_its_health_check_notices(stack: Stack) -> None:
+    codes, missed = {}, []
+    for name in reversed(LASTING):
+        codes[name] = stack.stop(name)
+        if stack.run(name, stack.services[name].health_command).returncode == 0:
+            missed.append(name)
     assert codes.pop("trainer") == -signal.SIGTERM  # it is killed in the midst of its work, as a training is
     assert codes == dict.fromkeys(codes, 0)
+    # These two look at when they last wrote.
+    assert set(missed) <= {"sidecar", "trainer"}
+
+
+def test_what_redis_and_the_broker_know_outlives_them(stack: Stack) -> None:
+    for name in ("redis", "mosquitto"):
+        stack.start(name)
+        stack.wait_healthy(name)
+    reader = ["redis-cli", "-h", "redis", "--user", "grafana", "-a", secret(stack, "redis_grafana_password")]
+    assert "two-spirals" in stack.run("redis", [*reader, "hgetall", "pulse:state"]).stdout
+    kept = heard(stack, "grafana", secret(stack, "mqtt_grafana_password"), "pulse/+/bridge")
+    assert kept.stdout.strip() == "offline"
+
+
+def test_the_sidecar_may_be_the_user_whose_files_they_are(
+    environment: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = open_folder(tmp_path_factory, "owned")
+    with Stack(folder, environment, PULSE_UID="12345") as stack:
+        assert stack.run("setup").returncode == 0
+        for name in ("trainer", "sidecar"):
+            stack.start(name)
+        for name in ("trainer", "sidecar"):
+            stack.wait_healthy(name)
+        status = stack.volume("runs") / "two-spirals" / "training_status.json"
+        assert status.stat().st_uid == 12345
+        status.parent.chmod(0o700)
+        command = "pulse-bridge replay --from journal:///journal/journal.db --kind change --since 1h --json"
+        wait_until_blocking(lambda: "two-spirals" in stack.run("sidecar", command.split()).stdout, "it is read")

@@ -6,50 +6,26 @@ files where compose.yaml says, and nowhere else, and cannot write where it must 
 """
 
 import os
-import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import yaml
-
+from tests.support.compose_file import ROOT, Service, image_owners, load_compose
 from tests.support.processes import WAIT_S, require_binary, wait_until_blocking
 
-ROOT: Final = Path(__file__).parents[2]
-COMPOSE: Final = ROOT / "compose.yaml"
+_ADDRESS: Final = "10.89.0.1"
+"""Where the services find each other: no loopback, to which some servers are more lenient."""
+
 _PYTHON: Final = "/opt/pulse-bridge"
 _HOST_FOLDERS: Final = ("usr", "bin", "sbin", "lib", "lib64", "proc", "dev")
 _ETC: Final = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "ssl")
-_IMAGE_OWNERS: Final = {
-    "/secrets": (10001, 10001, 0o750),
-    "/journal": (10001, 10001, 0o750),
-    "/state": (10001, 10001, 0o750),
-    "/runs": (10001, 10001, 0o755),
-    "/data": (999, 1000, 0o755),
-    "/mosquitto/data": (1883, 1883, 0o755),
-    "/prometheus": (65534, 65534, 0o755),
-}
-"""Who owns a folder in its image, for an empty volume takes that over: ours see Dockerfile, the others by their
-images."""
-
-
-def load_compose() -> dict[str, Any]:
-    """Read compose.yaml with the variables at their defaults."""
-    text = re.sub(r"(?<!\$)\$\{\w+:-([^}]*)\}", r"\1", COMPOSE.read_text(encoding="utf-8"))
-    loaded: dict[str, Any] = yaml.safe_load(text)
-    return loaded
-
-
-def unescape(text: str) -> str:
-    """Give what the shell sees: Compose writes a dollar sign twice."""
-    return text.replace("$$", "$")
 
 
 @dataclass(frozen=True)
@@ -61,56 +37,34 @@ class Mount:
     read_only: bool
 
 
-@dataclass
-class Service:
-    """One service of the file.
-
-    Args:
-        spec: As it stands in compose.yaml.
-    """
-
-    name: str
-    spec: Mapping[str, Any]
-    process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
-
-    @property
-    def command(self) -> list[str]:
-        """The whole command line: the image's entry point is ours, or none."""
-        entry = self.spec.get("entrypoint", ["pulse-bridge"] if "build" in self.spec else [])
-        return [unescape(part) for part in [*entry, *self.spec.get("command", [])]]
-
-    @property
-    def health_command(self) -> list[str]:
-        """What tells whether it is well."""
-        kind, *rest = self.spec["healthcheck"]["test"]
-        return ["sh", "-c", unescape(rest[0])] if kind == "CMD-SHELL" else [unescape(part) for part in rest]
-
-    @property
-    def stop_grace_s(self) -> float:
-        """What a stop may take."""
-        return float(str(self.spec.get("stop_grace_period", "10s")).removesuffix("s"))
-
-
 class Stack:
-    """The services on one loopback network that nobody else is on.
+    """The services on one network that nobody else is on.
 
     Args:
         folder: Gets the volumes and the logs.
         python_folder: A virtual environment with the project installed, in place of the image.
+        variables: Of compose.yaml, for those that shall not be at their defaults.
     """
 
-    def __init__(self, folder: Path, python_folder: Path) -> None:
+    def __init__(self, folder: Path, python_folder: Path, **variables: str) -> None:
         for binary in ("unshare", "nsenter", "chroot", "ip"):
             require_binary(binary)
         self._folder = folder
         self._python = python_folder
         self._undo = ExitStack()
         self._network = 0
-        self.services = {name: Service(name, spec) for name, spec in load_compose()["services"].items()}
+        specs = load_compose(**variables)["services"]
+        self.services = {name: Service(name, spec) for name, spec in specs.items()}
 
     def __enter__(self) -> Self:
         holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"],
+            [
+                "unshare",
+                "--net",
+                "sh",
+                "-c",
+                f"ip link set lo up && ip addr add {_ADDRESS}/32 dev lo && echo up && exec sleep infinity",
+            ],
             stdout=subprocess.PIPE,
         )
         self._undo.enter_context(holder)
@@ -217,7 +171,7 @@ class Stack:
 
     def _environ(self, service: Service) -> dict[str, str]:
         environ = {"PATH": f"{_PYTHON}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/"}
-        if "build" in service.spec:
+        if service.is_ours:
             environ |= {"XDG_STATE_HOME": "/state", "PYTHONUNBUFFERED": "1"}
         return environ | {name: str(value) for name, value in service.spec.get("environment", {}).items()}
 
@@ -233,7 +187,7 @@ class Stack:
         path = self.volume(name)
         if not path.exists():
             path.mkdir(parents=True)
-            uid, gid, mode = _IMAGE_OWNERS[target]
+            uid, gid, mode = image_owners()[target]
             os.chown(path, uid, gid)
             path.chmod(mode)
         return path
@@ -251,9 +205,8 @@ class Stack:
         lines += _bound(self._python, root, _PYTHON, read_only=True)
         lines += [f"mkdir -p {root}/etc"]
         lines += [f"cp -a /etc/{name} {root}/etc/ 2>/dev/null || true" for name in _ETC]
-        names = " ".join(["localhost", *self.services])
-        lines += [f"echo 127.0.0.1 {names} > {root}/etc/hosts"]
-        if "build" in service.spec:
+        lines += [f"printf '127.0.0.1 localhost\\n{_ADDRESS} {' '.join(self.services)}\\n' > {root}/etc/hosts"]
+        if service.is_ours:
             script = "/usr/local/lib/pulse-bridge/make_secrets.py"  # see Dockerfile
             lines += [f"mount -t tmpfs tmpfs {root}/usr/local/lib"]
             lines += _bound(ROOT / "deploy/make_secrets.py", root, script, read_only=True)
