@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pulse_bridge.errors import ConfigError
+from pulse_bridge.mistakes import refuse_options
 
 _SECRET_NAME: Final = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)
 _NAMES_A_PLACE: Final = ("_env", "_file")
@@ -93,17 +94,12 @@ class BusUrl:
         """Validate the options with an adapter's model.
 
         Raises:
-            ConfigError: An option is unknown (the known ones are listed) or has a wrong value.
+            ConfigError: Options are unknown (the known ones are listed) or have a wrong value.
         """
         try:
             return model.model_validate(dict(self.options))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = str(first["loc"][0]) if first["loc"] else "?"
-            if first["type"] == "extra_forbidden":
-                known = ", ".join(sorted(_option_names(model)))
-                raise ConfigError(f"{self}: unknown option {name!r}; known are: {known}") from None
-            raise ConfigError(f"{self}: option {name!r}: {first['msg']}") from None
+            raise refuse_options(error, self, model) from None
 
     def resolve_password(self, options: BusOptions) -> str | None:
         """Find the password: in the URL, the environment or a file, which is read anew at each call.
@@ -143,10 +139,6 @@ class BusUrl:
         )
         location = f"{user}@{host}{port}" if user else f"{host}{port}"
         return f"{self.scheme}://{location}{quote(self.path)}{'?' + query if query else ''}"
-
-
-def _option_names(model: type[BaseModel]) -> set[str]:
-    return {info.alias or name for name, info in model.model_fields.items()}
 
 
 def is_secret(option: str) -> bool:

@@ -5,8 +5,7 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,6 +14,7 @@ from platformdirs import user_state_path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pulse_bridge.errors import ConfigError
+from pulse_bridge.mistakes import near_name
 from pulse_bridge.mounts import remote_fs_type
 
 logger = logging.getLogger(__name__)
@@ -33,12 +33,18 @@ def _check_host(host: str) -> str:
 
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
-    for name in labels:
-        if not _LABEL_NAME.fullmatch(name):
-            raise ValueError(f"the label name {name!r} is not made of letters, digits and '_'")
-    for name, value in labels.items():
-        if not value.isprintable():
-            raise ValueError(f"the value of the label {name!r} is not one line of text")
+    wrong = [
+        f"the label name {name!r} is not made of letters, digits and '_'"
+        for name in labels
+        if not _LABEL_NAME.fullmatch(name)
+    ]
+    wrong += [
+        f"the value of the label {name!r} is not one line of text"
+        for name, value in labels.items()
+        if not value.isprintable()
+    ]
+    if wrong:
+        raise ValueError(", and ".join(wrong))
     return labels
 
 
@@ -225,13 +231,40 @@ def setting_mistakes(file: Mapping[str, Any], flags: Mapping[str, Any], *, shown
     return found if isinstance(found, list) else []
 
 
-def _validate(file: Mapping[str, Any], flags: Mapping[str, Any], shown: str) -> SidecarSettings | list[str]:
+def usable_settings(file: Mapping[str, Any], flags: Mapping[str, Any]) -> SidecarSettings | None:
+    """Give settings without those that are wrong, so that what is right can be looked at all the same.
+
+    Returns:
+        None where there is no PATH, or the host name is wrong: what a sidecar would do is not known then.
+    """
+    merged = _merge(file, flags)
+    try:
+        return SidecarSettings.model_validate(merged)
+    except ValidationError as error:
+        wrong = {str(found["loc"][0]) for found in error.errors()}
+    try:
+        return (
+            None
+            if "host" in wrong
+            else SidecarSettings.model_validate(
+                {name: value for name, value in merged.items() if name not in wrong}
+            )
+        )
+    except ValidationError:
+        return None
+
+
+def _merge(file: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**file, **flags}
     in_file, in_flags = file.get("labels"), flags.get("labels")
     if isinstance(in_file, Mapping) and isinstance(in_flags, Mapping):
         merged["labels"] = {**in_file, **in_flags}
+    return merged
+
+
+def _validate(file: Mapping[str, Any], flags: Mapping[str, Any], shown: str) -> SidecarSettings | list[str]:
     try:
-        return SidecarSettings.model_validate(merged)
+        return SidecarSettings.model_validate(_merge(file, flags))
     except ValidationError as error:
         mistakes = []
         for found in error.errors(include_url=False, include_input=False):
@@ -240,16 +273,6 @@ def _validate(file: Mapping[str, Any], flags: Mapping[str, Any], shown: str) -> 
             place = shown if top in file and top not in flags else "the command line or environment"
             mistakes.append(_refusal(found["type"], found["msg"], path, place))
         return mistakes
-
-
-def near_name(name: str, known: Iterable[str], *, start: str = "") -> str:
-    """Give the end of a sentence that names what was probably meant; empty if nothing is near.
-
-    Args:
-        start: What all of them have in front, and so makes none nearer.
-    """
-    found = get_close_matches(name.removeprefix(start), [other.removeprefix(start) for other in known], n=1)
-    return f"; did you mean {start + found[0]!r}?" if found else ""
 
 
 def _refusal(sort: str, message: str, path: Sequence[str], place: str) -> str:
@@ -263,4 +286,6 @@ def _refusal(sort: str, message: str, path: Sequence[str], place: str) -> str:
         return f"{place}: there is no setting {name!r}; known are: {', '.join(known)}{near_name(path[-1], known)}"
     if sort == "tuple_type":
         return f"{place}: setting {name!r}: it is a list; write {path[0]} = ['…']"
+    if sort in {"dict_type", "model_type"}:
+        return f"{place}: setting {name!r}: it is a table; write [{name}] and its lines below"
     return f"{place}: setting {name!r}: {message.removeprefix('Value error, ')}"

@@ -4,13 +4,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from pulse_bridge.bus import Bus, open_bus
 from pulse_bridge.bus_url import BusUrl, hide_secret
-from pulse_bridge.config import SidecarSettings, near_name, setting_mistakes, sidecar_settings
+from pulse_bridge.config import SidecarSettings, setting_mistakes, usable_settings
 from pulse_bridge.doctor import Finding, as_sentence_and_remedy, count
+from pulse_bridge.doctor_silent import do_in_time
 from pulse_bridge.errors import ConfigError
+from pulse_bridge.mistakes import near_name
 from pulse_bridge.subscriber import Subscriber, SubscriberUrl, open_subscriber
 from pulse_bridge.watch_paths import parse_paths
 
@@ -19,6 +22,9 @@ SUBJECT: Final = "configuration"
 _VARIABLE_START: Final = "PULSE_BRIDGE_"
 _NAMES_A_VARIABLE: Final = re.compile(r"[a-z_]*_env=([A-Za-z_][A-Za-z0-9_]*)")
 _LOOK: Final = "correct it there; 'pulse-bridge config sample' explains every setting"
+_LOOK_AT_URL: Final = "correct it there; README.md tells what may stand in a bus URL"
+_LOOK_AT_SUBSCRIBER: Final = "correct it there; the subscriber's documentation tells its options"
+_LOOK_AT_SERVER: Final = "see that what is mounted there answers ('ls' it), or mount it anew"
 _ANY_PATH: Final = "."
 """Stands for a PATH where none is given: `run` may be given it when it starts."""
 
@@ -28,8 +34,9 @@ class Configured:
     """What of a configuration is right, and all that is wrong with it.
 
     Args:
-        settings: None where a setting is wrong, or there is no PATH.
+        settings: Those that are right; None where there is no PATH, or the host name is wrong.
         buses: By URL, those that could be made.
+        destinations: Which of their URLs are published to; the others are read.
         subscribers: Those that could be made, each with what the user wrote.
         findings: Problems, advice, and what is fine.
     """
@@ -38,6 +45,7 @@ class Configured:
     buses: Mapping[str, Bus]
     subscribers: Sequence[tuple[SubscriberUrl, Subscriber]]
     findings: Sequence[Finding]
+    destinations: frozenset[str] = frozenset()
 
     @property
     def broken(self) -> bool:
@@ -58,20 +66,22 @@ def check_settings(
     """
     merged = {**file, **flags}
     findings = [
-        Finding("problem", SUBJECT, *_split(sentence))
-        for sentence in setting_mistakes({"paths": [_ANY_PATH], **file}, flags, shown=shown)
+        _mistake(sentence) for sentence in setting_mistakes({"paths": [_ANY_PATH], **file}, flags, shown=shown)
     ]
     places = {
         name: shown if name in file and name not in flags else "command line or environment" for name in merged
     }
     paths, urls, texts = (_texts(merged, name) for name in ("paths", "to", "with"))
-    findings += _check_paths(paths, places.get("paths", shown))
+    usable_paths = list(_usable_paths(paths, places.get("paths", shown), findings))
     buses = dict(_open_buses(urls, f"{places.get('to', shown)}: to", findings))
     buses |= dict(_open_buses(sources, "--from", findings))
     subscribers = list(_open_subscribers(texts, f"{places.get('with', shown)}: with", findings))
-    settings = sidecar_settings(file, flags, shown=shown) if paths and not findings else None
     return Configured(
-        settings, buses, subscribers, [*findings, *_say_what_is_there(findings, file, merged, shown)]
+        settings=usable_settings(file, {**flags, "paths": usable_paths}),
+        buses=buses,
+        subscribers=subscribers,
+        findings=[*findings, *_say_what_is_there(findings, file, merged, shown)],
+        destinations=frozenset(urls),
     )
 
 
@@ -104,19 +114,21 @@ def _texts(merged: Mapping[str, Any], name: str) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list | tuple) else []
 
 
-def _check_paths(paths: Sequence[str], place: str) -> Iterator[Finding]:
-    alone_wrong = False
+def _usable_paths(paths: Sequence[str], place: str, findings: list[Finding]) -> Iterator[str]:
+    """Give each PATH that is right by itself and beside those before it."""
+    usable: list[str] = []
     for path in paths:
         try:
-            parse_paths([path])
+            do_in_time(partial(parse_paths, [*usable, path]))
+        except TimeoutError:
+            findings.append(
+                _mistake(f"{place}: paths: the file system of {path} does not answer", _LOOK_AT_SERVER)
+            )
         except ConfigError as error:
-            alone_wrong = True
-            yield _mistake(f"{place}: paths: {error}")
-    if not alone_wrong:
-        try:
-            parse_paths(paths)
-        except ConfigError as error:
-            yield _mistake(f"{place}: paths: {error}")
+            findings += _mistakes(f"{place}: paths", error)
+        else:
+            usable.append(path)
+            yield path
 
 
 def _open_buses(urls: Iterable[str], place: str, findings: list[Finding]) -> Iterator[tuple[str, Bus]]:
@@ -125,7 +137,7 @@ def _open_buses(urls: Iterable[str], place: str, findings: list[Finding]) -> Ite
         try:
             bus = open_bus(url)
         except ConfigError as error:
-            findings.append(_mistake(f"{place}: {error}"))
+            findings += _mistakes(place, error, _LOOK_AT_URL)
             continue
         identity = BusUrl.parse(url).identity if "://" in url else url
         if identity in identities:
@@ -146,7 +158,7 @@ def _open_subscribers(
             url = SubscriberUrl.parse(text)
             subscriber = open_subscriber(url)
         except ConfigError as error:
-            findings.append(_mistake(f"{place}: {error}"))
+            findings += _mistakes(place, error, _LOOK_AT_SUBSCRIBER)
             continue
         if url.group in groups:
             findings.append(
@@ -182,12 +194,13 @@ def _check_places(url: SubscriberUrl, place: str) -> Iterator[Finding]:
                 )
 
 
-def _mistake(sentence: str) -> Finding:
-    return Finding("problem", SUBJECT, *_split(sentence))
+def _mistakes(place: str, error: ConfigError, otherwise: str = _LOOK) -> Iterator[Finding]:
+    for sentence in error.sentences:
+        yield _mistake(f"{place}: {sentence}", otherwise)
 
 
-def _split(sentence: str) -> tuple[str, str]:
-    return as_sentence_and_remedy(ConfigError(sentence), _LOOK)
+def _mistake(sentence: str, otherwise: str = _LOOK) -> Finding:
+    return Finding("problem", SUBJECT, *as_sentence_and_remedy(ConfigError(sentence), otherwise))
 
 
 def check_variables(environ: Mapping[str, str], known: Iterable[str], texts: Iterable[str]) -> Iterator[Finding]:

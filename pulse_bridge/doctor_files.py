@@ -64,6 +64,7 @@ class LookFacts:
         relatives: Files below what was searched that read as PULSE and have another name than is searched for.
         mounts: The mount table.
         complete: The search came to its end; if not, a file server did not answer.
+        silent: Mount point to type of the file systems that did not, as far as that is known.
     """
 
     targets: Mapping[str, Target]
@@ -73,6 +74,7 @@ class LookFacts:
     relatives: Sequence[str] = ()
     mounts: Mounts = field(default_factory=Mounts)
     complete: bool = True
+    silent: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_files(
@@ -85,7 +87,12 @@ def check_files(
         stale_after_s: The configured threshold.
         wall_s: Unix seconds now.
     """
-    if not look.complete:
+    for point, fs_type in look.silent.items():
+        yield _problem(
+            f"{point} is {fs_type} and does not answer, so the search for status files does not come to an end",
+            "see that its server runs, mount it anew or unmount it; a sidecar that looks there waits for it, too",
+        )
+    if not look.complete and not look.silent:
         yield _problem(
             "the search for status files does not come to an end: a file server does not answer, or there are very"
             " many folders",

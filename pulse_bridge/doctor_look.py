@@ -2,12 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, islice
 from typing import Final
 
 from pulse_bridge.doctor_files import FileFacts, LookFacts
+from pulse_bridge.doctor_silent import find_silent, leads_to
 from pulse_bridge.errors import PulseFileError
 from pulse_bridge.mounts import Mounts
 from pulse_bridge.pulse import Signature, parse, read_file
@@ -20,9 +22,15 @@ from pulse_bridge.watch_paths import Target, parse_paths
 SEARCH_S: Final = 10.0
 """So long a search may take; a sidecar has more patience."""
 
+LOOK_S: Final = SEARCH_S + 5.0
+"""So long the search may take with all that is read behind it."""
+
 LOOK_EACH_S: Final = 0.05
 MAX_RELATIVES: Final = 200
 """So many `.json` files are read in search of one that is PULSE under another name."""
+
+MAX_RELATIVE_FOLDERS: Final = 2000
+"""So many folders are gone through for it."""
 
 _HALF_READ: Final = 3
 """A file that cannot be parsed is read so often before that counts: a writer may be at work."""
@@ -74,6 +82,34 @@ def open_counting_hints() -> CountingHints:
         return CountingHints(KernelHints())
     except (ImportError, OSError):
         return CountingHints(None)
+
+
+async def look_in_time(
+    paths: Sequence[str], *, watch_s: float, hints: CountingHints
+) -> tuple[LookFacts, Mapping[str, str]]:
+    """Look as `look` does, but for where a file system does not answer: whoever asks it waits for ever.
+
+    Returns:
+        What was found, and of each path in it the one with no link in it.
+    """
+    mounts = Mounts.read()
+    silent = await run_in_daemon_thread(partial(find_silent, mounts))
+    met = {path: leads_to(parse_paths([path])[0].root, silent) for path in paths}
+
+    def look_here() -> tuple[LookFacts, Mapping[str, str]]:
+        clear = [path for path in paths if not met[path]]
+        facts = asyncio.run(look(clear, watch_s=watch_s, hints=hints))
+        return facts, real_paths(facts)
+
+    points = set().union(*met.values())
+    try:
+        # A link may lead to a dead file system all the same.
+        async with asyncio.timeout(LOOK_S + watch_s):
+            facts, real = await run_in_daemon_thread(look_here)
+    except TimeoutError:
+        facts, real, points = LookFacts(targets={}, files=[], mounts=mounts, complete=False), {}, set(silent)
+    complete = facts.complete and not points
+    return replace(facts, complete=complete, silent={point: silent[point] for point in sorted(points)}), real
 
 
 async def look(paths: Sequence[str], *, watch_s: float, hints: CountingHints) -> LookFacts:
@@ -200,17 +236,17 @@ def find_relatives(roots: Iterable[str]) -> list[str]:
     """Find files below folders that read as PULSE though they have another name than is searched for."""
     found: list[str] = []
     read = 0
-    for root in sorted(roots):
-        for folder, _, names in os.walk(root):
-            for name in sorted(names):
-                if not name.endswith(".json"):
-                    continue
-                read += 1
-                if read > MAX_RELATIVES:
-                    return found
-                path = os.path.join(folder, name)  # noqa: PTH118 - strings
-                if read_facts("", path).pulse is not None:
-                    found.append(path)
+    walked = chain.from_iterable(os.walk(root) for root in sorted(roots))
+    for folder, _, names in islice(walked, MAX_RELATIVE_FOLDERS):
+        for name in sorted(names):
+            if not name.endswith(".json"):
+                continue
+            read += 1
+            if read > MAX_RELATIVES:
+                return found
+            path = os.path.join(folder, name)  # noqa: PTH118 - strings
+            if read_facts("", path).pulse is not None:
+                found.append(path)
     return found
 
 

@@ -22,10 +22,13 @@ from pulse_bridge.doctor_host import (
     is_in_container,
     read_limits,
 )
+from pulse_bridge.doctor_journal import SUBJECT as JOURNAL
 from pulse_bridge.doctor_journal import JournalFacts, check_journal, read_journal
-from pulse_bridge.doctor_look import look, open_counting_hints, real_paths
+from pulse_bridge.doctor_look import look_in_time, open_counting_hints
+from pulse_bridge.doctor_silent import ANSWER_S
 from pulse_bridge.errors import ConfigError, PulseBridgeError
 from pulse_bridge.subscriber import Subscriber, SubscriberUrl
+from pulse_bridge.threads import run_in_daemon_thread
 
 EXAMINE_S: Final = 20.0
 """So long one bus or subscriber may look at itself."""
@@ -40,39 +43,39 @@ class Seen:
 
     Args:
         findings: So far.
-        jobs: Names of the jobs that have a file; None where nobody looked.
+        jobs: Names of the jobs that have a file; empty where nobody looked.
+        certain: There are no others: the configuration is right, and the search came to its end.
     """
 
     findings: list[Finding]
-    jobs: frozenset[str] | None = None
+    jobs: frozenset[str] = frozenset()
+    certain: bool = True
 
 
-async def examine(configured: Configured, *, destinations: frozenset[str], watch_s: float) -> list[Finding]:
+async def examine(configured: Configured, *, watch_s: float) -> list[Finding]:
     """Look at everything.
 
     Args:
         configured: What is configured, with what is wrong with it; what is right is looked at all the same.
-        destinations: The URLs among its buses that are published to.
         watch_s: How long to watch how status files are written.
     """
     settings = configured.settings or _DEFAULTS
-    seen = Seen(list(configured.findings))
+    seen = Seen(list(configured.findings), certain=not configured.broken)
     if configured.settings is not None:
         seen = await _look_at_files(settings, watch_s, seen)
     elif not configured.broken:
         seen.findings.extend(await asyncio.to_thread(lambda: list(advise_local_servers(find_local_servers()))))
     host = settings.host if configured.settings else default_host(os.environ)
-    seen.findings.extend(check_host_name(host, chosen=host != default_host({}), in_container=is_in_container()))
-    journal = await asyncio.to_thread(_look_at_journal, settings, host, seen.findings)
-    if journal is not None:
-        wanted = configured.settings is not None
-        seen.findings.extend(
-            check_journal(
-                journal, max_bytes=settings.journal_max_bytes, host=host, wall_s=time.time(), wanted=wanted
-            )
-        )
-    base = _examination(host, journal, seen.jobs)
-    looks = [_examine_bus(url, bus, base, publishes=url in destinations) for url, bus in configured.buses.items()]
+    journal = None
+    if configured.settings is not None or not configured.broken:
+        in_container = is_in_container()
+        seen.findings.extend(check_host_name(host, chosen=host != default_host({}), in_container=in_container))
+        journal = await _look_at_journal(settings, host, seen.findings, wanted=configured.settings is not None)
+    base = _examination(host, journal, seen)
+    looks = [
+        _examine_bus(url, bus, base, publishes=url in configured.destinations)
+        for url, bus in configured.buses.items()
+    ]
     looks += [_examine_subscriber(url, subscriber, base) for url, subscriber in configured.subscribers]
     for found in await asyncio.gather(*looks):
         seen.findings.extend(found)
@@ -82,39 +85,52 @@ async def examine(configured: Configured, *, destinations: frozenset[str], watch
 async def _look_at_files(settings: SidecarSettings, watch_s: float, seen: Seen) -> Seen:
     hints = open_counting_hints()
     try:
-        facts = await look(settings.paths, watch_s=watch_s, hints=hints)
+        facts, real = await look_in_time(settings.paths, watch_s=watch_s, hints=hints)
     finally:
         hints.close()
-    found = list(
-        check_files(facts, real_paths=real_paths(facts), stale_after_s=settings.stale_after_s, wall_s=time.time())
-    )
+    found = list(check_files(facts, real_paths=real, stale_after_s=settings.stale_after_s, wall_s=time.time()))
     watching = WatchFacts(hints.inner is not None, len(hints.folders), len(hints.refused), read_limits())
     jobs = frozenset(file.job for file in facts.files if file.is_there)
-    return Seen([*seen.findings, *found, *check_hints(watching)], jobs)
+    return Seen([*seen.findings, *found, *check_hints(watching)], jobs, certain=facts.complete and seen.certain)
 
 
-def _look_at_journal(settings: SidecarSettings, host: str, findings: list[Finding]) -> JournalFacts | None:
+async def _look_at_journal(
+    settings: SidecarSettings, host: str, findings: list[Finding], *, wanted: bool
+) -> JournalFacts | None:
+    def read() -> JournalFacts:
+        return read_journal(settings.journal or default_journal(host), host)
+
     try:
-        path = settings.journal or default_journal(host)
+        async with asyncio.timeout(ANSWER_S):
+            journal = await run_in_daemon_thread(read)
+    except TimeoutError:
+        sentence = f"the file system of {settings.journal or 'the journal'} does not answer"
+        findings.append(Finding("problem", JOURNAL, sentence, "choose a file on a local disk with --journal"))
+        return None
     except ConfigError as error:
         findings.append(
-            Finding("problem", "journal", *as_sentence_and_remedy(error, "choose another with --journal"))
+            Finding("problem", JOURNAL, *as_sentence_and_remedy(error, "choose another with --journal"))
         )
         return None
-    return read_journal(path, host)
+    findings.extend(
+        check_journal(journal, max_bytes=settings.journal_max_bytes, host=host, wall_s=time.time(), wanted=wanted)
+    )
+    return journal
 
 
-def _examination(host: str, journal: JournalFacts | None, jobs: frozenset[str] | None) -> Examination:
+def _examination(host: str, journal: JournalFacts | None, seen: Seen) -> Examination:
     """Gather what buses may want to know."""
     running = journal is not None and journal.held
-    known = frozenset(journal.jobs) if journal is not None and journal.exists and journal.refusal is None else None
+    jobs = None
+    if seen.certain and journal is not None and journal.exists and journal.refusal is None:
+        jobs = seen.jobs.union(journal.jobs)
     return Examination(
         subject="",
         host=host,
         owner=journal.newest.owner if journal is not None and journal.newest else None,
         running=running,
         sidecar_pid=journal.pid if journal is not None and running else None,
-        jobs=None if known is None else known | (jobs or frozenset()),
+        jobs=jobs,
         publishes=False,
         wall_s=time.time(),
     )

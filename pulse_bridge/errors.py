@@ -13,6 +13,7 @@ PulseBridgeError
 """
 
 import os
+from collections.abc import Sequence
 
 
 class PulseBridgeError(Exception):
@@ -20,7 +21,21 @@ class PulseBridgeError(Exception):
 
 
 class ConfigError(PulseBridgeError):
-    """Something that only a person can put right, found before the first connection."""
+    """Something that only a person can put right, found before the first connection.
+
+    Args:
+        sentence: What is wrong.
+        also: What else is wrong in the same place, a sentence each, for who wants to know all at once.
+    """
+
+    def __init__(self, sentence: str = "", *, also: Sequence[str] = ()) -> None:
+        self.also = tuple(also)
+        super().__init__(sentence)
+
+    @property
+    def sentences(self) -> list[str]:
+        """Everything that is wrong, the error's own text first."""
+        return [str(self), *self.also]
 
 
 class PluginError(ConfigError):

@@ -16,6 +16,7 @@ from pulse_bridge.bus import Batch, Bus
 from pulse_bridge.bus_url import hide_secret, is_secret
 from pulse_bridge.clock import Instant
 from pulse_bridge.errors import ConfigError
+from pulse_bridge.mistakes import refuse_options
 from pulse_bridge.plugins import SUBSCRIBERS, load_plugin
 
 Changes = Mapping[str, str | None]
@@ -174,12 +175,7 @@ class SubscriberUrl:
         try:
             return model.model_validate(values)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            option = str(first["loc"][0]) if first["loc"] else "?"
-            if first["type"] == "extra_forbidden":
-                known = ", ".join(sorted(model.model_fields))
-                raise ConfigError(f"{self}: unknown option {option!r}; known are: {known}") from None
-            raise ConfigError(f"{self}: option {option!r}: {first['msg']}") from None
+            raise refuse_options(error, self, model) from None
 
     def __str__(self) -> str:
         """Show it without secrets: what looks like a URL or a secret is left out, and what stands behind a URL.

@@ -1,12 +1,13 @@
 """Reads the TOML file of alerts into plain values."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from pulse_bridge.errors import ConfigError
+from pulse_bridge.mistakes import Mistakes
 from pulse_bridge_alerts.options import (
     FileTable,
     LossSpikeTable,
@@ -65,35 +66,57 @@ def read_file(path: Path) -> AlertsFile:
         raise ConfigError(f"the alerts file {path} is no UTF-8 text") from None
     except OSError as error:
         raise ConfigError(f"the alerts file {path} cannot be read: {error.strerror}") from None
-    top = parse_table(FileTable, values, place)
-    rules, thresholds = _rules(top.rules, place)
-    targets = tuple(_target(name, table, f"{place}: [targets.{name}]") for name, table in top.targets.items())
-    known = {target.name for target in targets}
-    tables = [(table, f"{place}: [[routes]] {number}") for number, table in enumerate(top.routes, start=1)]
+    return _read_tables(values, place)
+
+
+def _read_tables(values: Mapping[str, object], place: str) -> AlertsFile:
+    """Check all of it, and only then refuse it.
+
+    Raises:
+        ConfigError: Something is wrong; all of it is told.
+    """
+    mistakes = Mistakes()
+    top = FileTable(**_tables_alone(values))
+    with mistakes.noted():
+        top = parse_table(FileTable, values, place)
+    rules, thresholds = set(DEFAULT_RULES), dict[str, Any]()
+    for name, table in top.rules.items():
+        with mistakes.noted():
+            thresholds |= _rule(name, table, rules, place)
+    targets: list[Target] = []
+    for name, table in top.targets.items():
+        with mistakes.noted():
+            targets.append(_target(name, table, f"{place}: [targets.{name}]"))
     routes: list[Route] = []
-    for table, where in tables:
-        routes.append(_route(table, known, routes, where))
-    silences = tuple(
-        _silence(table, f"{place}: [[silences]] {number}") for number, table in enumerate(top.silences, start=1)
-    )
-    return AlertsFile(place, top, rules, thresholds, targets, tuple(routes), silences)
+    for number, table in enumerate(top.routes, start=1):
+        with mistakes.noted():
+            routes.append(_route(table, top.targets.keys(), routes, f"{place}: [[routes]] {number}"))
+    silences: list[Silence] = []
+    for number, table in enumerate(top.silences, start=1):
+        with mistakes.noted():
+            silences.append(_silence(table, f"{place}: [[silences]] {number}"))
+    mistakes.raise_if_any()
+    return AlertsFile(place, top, frozenset(rules), thresholds, tuple(targets), tuple(routes), tuple(silences))
 
 
-def _rules(tables: Mapping[str, object], place: str) -> tuple[frozenset[Rule], dict[str, Any]]:
-    thresholds: dict[str, Any] = {}
-    enabled: set[Rule] = set(DEFAULT_RULES)
-    for name, values in tables.items():
-        (rule,) = parse_rules([name], f"{place}: [rules]")
-        table = parse_table(_TABLES.get(rule, RuleTable), values, f"{place}: [rules.{rule}]")
-        # A threshold that is set says that the rule is wanted.
-        if table.enabled is not None:
-            (enabled.add if table.enabled else enabled.discard)(rule)
-        elif table.model_fields_set:
-            enabled.add(rule)
-        stem = rule.replace("-", "_")
-        found = table.model_dump(exclude={"enabled"}, exclude_none=True)
-        thresholds |= {f"{stem}_{key}": value for key, value in found.items()}
-    return frozenset(enabled), thresholds
+def _tables_alone(values: Mapping[str, object]) -> dict[str, Any]:
+    """Give what can be read on though something else at the top is wrong."""
+    sorts: dict[str, type] = {"rules": dict, "targets": dict, "routes": list, "silences": list}
+    return {name: values[name] for name, sort in sorts.items() if isinstance(values.get(name), sort)}
+
+
+def _rule(name: str, values: object, enabled: set[Rule], place: str) -> dict[str, Any]:
+    """Switch a rule on or off in `enabled`, and give its thresholds as fields of `Policy`."""
+    (rule,) = parse_rules([name], f"{place}: [rules]")
+    table = parse_table(_TABLES.get(rule, RuleTable), values, f"{place}: [rules.{rule}]")
+    # A threshold that is set says that the rule is wanted.
+    if table.enabled is not None:
+        (enabled.add if table.enabled else enabled.discard)(rule)
+    elif table.model_fields_set:
+        enabled.add(rule)
+    stem = rule.replace("-", "_")
+    found = table.model_dump(exclude={"enabled"}, exclude_none=True)
+    return {f"{stem}_{key}": value for key, value in found.items()}
 
 
 def _target(name: str, values: object, place: str) -> Target:
@@ -119,7 +142,7 @@ def _source(table: TargetTable, kind: TargetKind, place: str) -> UrlSource:
     return UrlSource(kind, [url.get_secret_value()] if url else [], env, file, place)
 
 
-def _route(values: object, targets: set[str], others: list[Route], place: str) -> Route:
+def _route(values: object, targets: Collection[str], others: list[Route], place: str) -> Route:
     table = parse_table(RouteTable, values, place)
     for name in table.targets:
         if name not in targets:

@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Final, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from pulse_bridge.errors import ConfigError
 from pulse_bridge.event import parse_time
+from pulse_bridge.mistakes import near_name
 from pulse_bridge_alerts.policy import RULES, Match, Rule, Silence
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|min|m|h|d)")
@@ -26,24 +28,30 @@ def parse_table(model: type[TableT], values: object, place: str) -> TableT:
         place: The file and the table, e.g. `alerts.toml: [targets.phone]`.
 
     Raises:
-        ConfigError: It is no table, a key is unknown (the known ones are listed), or a value is wrong.
+        ConfigError: It is no table, keys are unknown (the known ones are listed), or values are wrong.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{place}: that is no table but a {type(values).__name__}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(
-                f"{place}: there is no key {key!r}; known are: {', '.join(sorted(model.model_fields))}"
-            ) from None
-        if first["type"] == "missing":
-            raise ConfigError(f"{place}: the key {key!r} is missing") from None
-        if first["type"] == "tuple_type":
-            raise ConfigError(f"{place}: key {key!r}: it is a list; write {key} = ['…']") from None
-        raise ConfigError(f"{place}: key {key!r}: {first['msg']}") from None
+        sentences = [f"{place}: {_word(found, model)}" for found in error.errors(include_input=False)]
+        raise ConfigError(sentences[0], also=sentences[1:]) from None
+
+
+def _word(found: ErrorDetails, model: type[BaseModel]) -> str:
+    """Word one thing that is wrong with a table; nothing of its values, which may be secrets."""
+    key = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        known = sorted(model.model_fields)
+        return f"there is no key {key!r}; known are: {', '.join(known)}{near_name(key, known)}"
+    if found["type"] == "missing":
+        return f"the key {key!r} is missing"
+    if found["type"] in {"tuple_type", "list_type"}:
+        return f"key {key!r}: it is a list; write {key} = ['…'], or [[{key}]] for a list of tables"
+    if found["type"] == "dict_type":
+        return f"key {key!r}: it is a table; write [{key}] and its lines below"
+    return f"key {key!r}: {found['msg']}"
 
 
 def parse_rules(names: Iterable[str], place: str) -> frozenset[Rule]:

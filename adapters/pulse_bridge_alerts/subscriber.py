@@ -9,6 +9,7 @@ from typing import ClassVar, Final, TypeVar
 
 from pulse_bridge.bus import Batch
 from pulse_bridge.clock import Instant
+from pulse_bridge.doctor import Examination, Finding
 from pulse_bridge.subscriber import Changes, Subscriber, SubscriberUrl
 from pulse_bridge_alerts.budget import Budget
 from pulse_bridge_alerts.config import read_alerts
@@ -234,3 +235,10 @@ class AlertsSubscriber(Alerting):
     def __init__(self, url: SubscriberUrl) -> None:
         alerts = read_alerts(url)
         super().__init__(alerts.policy, alerts.make_delivery)
+        self._targets = alerts.targets
+
+    def examine(self, examination: Examination) -> AsyncIterator[Finding]:
+        """Tell whether each target can be sent to; see `pulse_bridge.doctor`."""
+        from pulse_bridge_alerts.examine import examine  # noqa: PLC0415 - nothing else needs it
+
+        return examine(self._targets, examination)

@@ -10,7 +10,7 @@ from pulse_bridge.errors import EventFormatError
 from pulse_bridge.event import MAX_MESSAGE_BYTES, Event, HostEvent, JobEvent, from_json
 from pulse_bridge_mqtt.endpoint import OFFLINE, ONLINE
 from pulse_bridge_mqtt.snapshot import Snapshot
-from pulse_bridge_mqtt.topics import Topics
+from pulse_bridge_mqtt.topics import Topics, is_slug
 
 VERSION_TOPIC: Final = "$SYS/broker/version"
 DROPPED_TOPIC: Final = "$SYS/broker/publish/messages/dropped"
@@ -19,6 +19,9 @@ EVENT_BYTES: Final = MAX_MESSAGE_BYTES + 2048
 
 TOO_LARGE: Final = "packet too large"
 """The reason where it is the size alone that is refused."""
+
+_LEVEL_BYTES: Final = 64
+"""No level of a topic of ours is longer, with much to spare."""
 
 _ORIGIN: Final = "pulse-bridge"
 _SHOWN_TOPICS: Final = 4
@@ -209,7 +212,12 @@ def shown_topic(payload: bytes) -> str | None:
         topic = config["state_topic"] if config["origin"]["name"] == _ORIGIN else None
     except (ValueError, RecursionError, LookupError, TypeError):
         return None
-    return topic if isinstance(topic, str) else None
+    # Anybody can retain anything there: what is no topic of a kind that we make is no device of ours.
+    return (
+        topic
+        if isinstance(topic, str) and all(is_slug(level, _LEVEL_BYTES) for level in topic.split("/"))
+        else None
+    )
 
 
 def some(topics: Iterable[str]) -> str:

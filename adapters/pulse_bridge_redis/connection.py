@@ -162,7 +162,6 @@ _SENTENCES: Final = {
     "OOM": "has no memory left (OOM); raise its maxmemory, or let it evict",
     "NOPERM": "gives this user too few rights (NOPERM); the ACL lines in pulse_bridge_redis name them all",
     "READONLY": "is a read-only replica (READONLY); name the primary",
-    "LOADING": "is still loading its data (LOADING)",
     "NOAUTH": "refused the login; check the user name and the password",
     "MASTERDOWN": "is a replica without its primary (MASTERDOWN)",
     "MISCONF": "cannot save to its disk and takes no writes (MISCONF); free or mend its disk",
@@ -172,6 +171,8 @@ _SENTENCES: Final = {
 _NOT_A_REFUSAL: Final = {
     "NOSCRIPT": "forgot our script; connecting anew loads it again",
     "FORGOTTEN": "forgot what it had acknowledged",
+    # Heals by itself, within moments of most restarts: to wait as for a person would cost half a minute each time.
+    "LOADING": "is still loading its data (LOADING)",
     "MOVED": "moved our keys to another node",
     "CLUSTERDOWN": "is a cluster that cannot serve all its keys now (CLUSTERDOWN)",
 }
@@ -190,6 +191,11 @@ def unavailable(error: Exception, target: Target) -> BusUnavailableError:
     if isinstance(error, ResponseError):
         return BusUnavailableError(f"{target.url} refused: {error}", refused=True)
     return BusUnavailableError(f"{target.url} cannot be reached: {error}")
+
+
+def says_too_few_rights(text: str) -> bool:
+    """Say whether what Redis said, perhaps inside a script, is that a user may not do something."""
+    return _code(ResponseError(text)) == "NOPERM"
 
 
 def _code(error: BaseException | None) -> str | None:

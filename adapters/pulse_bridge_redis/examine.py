@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from pulse_bridge.doctor import Examination, Finding
+from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, ResponseError
+
+from pulse_bridge.doctor import Examination, Finding, as_sentence_and_remedy
 from pulse_bridge.errors import BusUnavailableError
 from pulse_bridge_redis.channels import Channels, open_channels
+from pulse_bridge_redis.connection import says_too_few_rights, unavailable
 from pulse_bridge_redis.examine_checks import (
     Info,
     check_groups,
@@ -26,6 +29,9 @@ from pulse_bridge_redis.options import Target
 
 MAX_SCANS: Final = 50
 """So many steps a search for groups may take; a server with millions of other keys is not walked through."""
+
+_NO_RIGHTS: Final = "NOPERM"
+_FULL: Final = "OOM"
 
 _TRY: Final = """\
 -- KEYS: a stream and a hash and a text of our own, all deleted again
@@ -64,13 +70,20 @@ async def examine(target: Target, layout: Layout, examination: Examination) -> A
     """
     channels = await open_channels(target)
     try:
+        await _knock(channels)
         yield examination.fine("the login works")
         if (stored := await _ask(channels, "HMGET", layout.meta, *layout.meta_fields)) is not None:
             layout.require(stored, str(target.url))
-        refused = await _try_rights(channels, layout, publishes=examination.publishes)
         user = await _own_name(channels, target)
-        for finding in check_rights(refused, user, layout, examination):
-            yield finding
+        try:
+            refused = await _try_rights(channels, target, layout, publishes=examination.publishes)
+        except BusUnavailableError as error:
+            if not error.refused:
+                raise
+            yield examination.problem(*as_sentence_and_remedy(error))
+        else:
+            for finding in check_rights(refused, user, layout, examination):
+                yield finding
         for info in await _infos(channels):
             for finding in (*check_server(info, examination), *check_memory(info, target.options, examination)):
                 yield finding
@@ -78,6 +91,19 @@ async def examine(target: Target, layout: Layout, examination: Examination) -> A
             yield finding
     finally:
         await channels.close()
+
+
+async def _knock(channels: Channels) -> None:
+    """See that a Redis answers and wants no password that we do not have; a connection alone says neither.
+
+    Raises:
+        BusUnavailableError: It does not answer, or wants a login.
+    """
+    try:
+        await channels.ask_each("PING", vital=False)
+    except BusUnavailableError as error:
+        if not error.refused or isinstance(error.__cause__, AuthenticationError):
+            raise
 
 
 async def _look_at_keys(
@@ -88,6 +114,7 @@ async def _look_at_keys(
     for finding in check_host(None if owner is None else owner.decode(errors="replace"), examination):
         yield finding
     groups = await _groups(channels, layout)
+    held = {name: await _ask(channels, "EXISTS", layout.all()[0].lease(name)) for name in groups}
     for number, partition in enumerate(layout.all()):
         stream = _pairs(await _ask(channels, "XINFO", "STREAM", partition.events, key=partition.events))
         if not stream:
@@ -95,21 +122,24 @@ async def _look_at_keys(
         for finding in check_stream(partition, stream, target.options, examination):
             yield finding
         cursors = {name: fields.get(f"cursor:{number}") for name, fields in groups.items()}
-        for finding in check_groups(cursors, stream, target.options, examination):
+        for finding in check_groups(cursors, held, stream, target.options, examination):
             yield finding
 
 
 async def _ask(channels: Channels, *command: str, key: str | None = None) -> Any:  # noqa: ANN401 - what Redis answers
     """Ask what this user may not be allowed to ask; None where it is not."""
+    channel = channels.of(command[1] if key is None else key)
     with suppress(BusUnavailableError):
-        if key is not None:
-            return await channels.of(key).ask(*command, vital=False)
-        return await channels.ask(*command, vital=False)
+        return await channel.ask(*command, vital=False)
     return None
 
 
-async def _try_rights(channels: Channels, layout: Layout, *, publishes: bool) -> dict[str, str]:
-    """Give each right that is lacking to what Redis says."""
+async def _try_rights(channels: Channels, target: Target, layout: Layout, *, publishes: bool) -> dict[str, str]:
+    """Give each right that is lacking to what Redis says.
+
+    Raises:
+        BusUnavailableError: It refuses for another reason, or the connection is lost.
+    """
     keys = layout.all()[0]
     probe = f"{keys.root}:doctor:{secrets.token_hex(8)}"
     names = (f"{probe}:stream", f"{probe}:hash", f"{probe}:text")
@@ -123,16 +153,31 @@ async def _try_rights(channels: Channels, layout: Layout, *, publishes: bool) ->
         try:
             found = await channels.ask(*command, vital=False)
         except BusUnavailableError as error:
-            if "forgot our script" not in str(error):
-                refused[right] = _reason(error)
+            if not isinstance(error.__cause__, NoScriptError):
+                refused[right] = _refusal(error)
             continue
         words = [word.decode(errors="replace") for word in found]
         refused |= dict(zip(words[::2], words[1::2], strict=True))
     try:
         await channels.of(keys.events).ask("SCRIPT", "LOAD", "return 0", vital=False)
     except BusUnavailableError as error:
-        refused["script|load"] = _reason(error)
+        refused["script|load"] = _refusal(error)
+    for reason in refused.values():
+        if not says_too_few_rights(reason) and _FULL not in reason:
+            raise unavailable(ResponseError(reason), target)
     return refused
+
+
+def _refusal(error: BusUnavailableError) -> str:
+    """Give what Redis said, with the code that redis-py took off.
+
+    Raises:
+        BusUnavailableError: It said nothing: the connection is lost.
+    """
+    if not error.refused:
+        raise error
+    text = str(error.__cause__ or error)
+    return f"{_NO_RIGHTS} {text}" if isinstance(error.__cause__, NoPermissionError) else text
 
 
 async def _try_reading(channels: Channels, keys: Keys) -> dict[str, str]:
@@ -149,13 +194,10 @@ async def _try_reading(channels: Channels, keys: Keys) -> dict[str, str]:
         try:
             await channels.of(keys.events).ask(*command, vital=False)
         except BusUnavailableError as error:
-            if "NOPERM" in _reason(error) or "rights" in str(error):
-                refused[right] = _reason(error)
+            reason = _refusal(error)
+            if says_too_few_rights(reason):
+                refused[right] = reason
     return refused
-
-
-def _reason(error: BusUnavailableError) -> str:
-    return str(error.__cause__ or error)
 
 
 async def _own_name(channels: Channels, target: Target) -> str:

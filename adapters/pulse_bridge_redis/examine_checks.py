@@ -16,6 +16,11 @@ EVENT_BYTES: Final = 300
 
 _NEARLY_FULL: Final = 0.9
 _NEARLY_TRIMMED: Final = 0.5
+_HELD: Final[Mapping[int | None, str]] = {
+    None: "",
+    0: "; nobody holds its lease",
+    1: "; its lease is held, it runs",
+}
 _EVICTS_ALL: Final = "allkeys"
 _EVICTS_NOTHING: Final = "noeviction"
 
@@ -181,12 +186,17 @@ def check_stream(
 
 
 def check_groups(
-    cursors: Mapping[str, str | None], stream: Mapping[str, str], options: RedisOptions, examination: Examination
+    cursors: Mapping[str, str | None],
+    held: Mapping[str, int | None],
+    stream: Mapping[str, str],
+    options: RedisOptions,
+    examination: Examination,
 ) -> Iterator[Finding]:
-    """Judge how far subscribers are behind, and whether trimming has overtaken them.
+    """Judge how far subscribers are behind, whether trimming has overtaken them, and say whether they run.
 
     Args:
         cursors: Group to its cursor in this stream, None where it has none.
+        held: Group to whether somebody holds its lease, None where this user may not know.
     """
     added, length = int(stream.get("entries-added", "0")), int(stream.get("length", "0"))
     first, last = stream.get("first-entry", "None"), stream.get("last-generated-id", "0-0")
@@ -195,22 +205,26 @@ def check_groups(
             cursor = Cursor.parse(text) if text else None
         except ValueError:
             continue
-        if cursor is None or cursor.entry_id >= parse_entry_id(last):
+        if cursor is None:
+            continue
+        runs = _HELD[held.get(name)]
+        if cursor.entry_id >= parse_entry_id(last):
+            yield examination.fine(f"the subscriber {name!r} has read everything{runs}")
             continue
         behind = added - cursor.added if cursor.added is not None and added else length
         if behind > length and "-" in first and cursor.entry_id < parse_entry_id(first):
             yield examination.problem(
                 f"the subscriber {name!r} is {count(behind, 'event')} behind, and {behind - length} of them were"
-                " trimmed before it read them",
+                f" trimmed before it read them{runs}",
                 f"start it again, and write ?maxlen={2 * behind} or more where the sidecar publishes",
             )
         elif behind > _NEARLY_TRIMMED * options.maxlen:
             yield examination.advice(
-                f"the subscriber {name!r} is {count(behind, 'event')} behind, and {options.maxlen} are kept",
+                f"the subscriber {name!r} is {count(behind, 'event')} behind, and {options.maxlen} are kept{runs}",
                 "start it again before they are trimmed, or write a larger ?maxlen= where the sidecar publishes",
             )
         else:
-            yield examination.fine(f"the subscriber {name!r} is {count(behind, 'event')} behind")
+            yield examination.fine(f"the subscriber {name!r} is {count(behind, 'event')} behind{runs}")
 
 
 def _span(seconds: float) -> str:

@@ -19,15 +19,29 @@ if TYPE_CHECKING:
 _CONFIG_SUFFIX: Final = ".toml"
 
 
+class _BoolOrText(click.types.BoolParamType):
+    """Leaves what is neither yes nor no as it is."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Read a yes or no."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            return value
+
+
 def _of_run() -> list[click.Parameter]:
     """Give the parameters of `run`, for what it can be told is what is to be examined.
 
-    A number is taken as the text that it is, so that a wrong one is a finding among others.
+    A number and the like is taken as the text that it is, so that a wrong one is a finding among others; and no
+    file is asked for yet, whose file system may not answer.
     """
     found = []
     for parameter in run.params:
         mine = copy.copy(parameter)
-        if isinstance(mine.type, click.types.FloatParamType):
+        if isinstance(mine.type, click.types.BoolParamType):
+            mine.type = _BoolOrText()
+        elif mine.name != "config":
             mine.type = click.STRING
         found.append(mine)
     return found
@@ -163,10 +177,8 @@ def _examine(configured: "Configured", watch_s: float) -> "list[Finding]":
     from pulse_bridge.cli.doctor_report import working  # noqa: PLC0415
     from pulse_bridge.doctor_run import examine  # noqa: PLC0415
 
-    settings = configured.settings
-    destinations = frozenset(settings.to) if settings is not None else frozenset(configured.buses)
     with working():
-        return asyncio.run(examine(configured, destinations=destinations, watch_s=watch_s))
+        return asyncio.run(examine(configured, watch_s=watch_s))
 
 
 def _clean(cures: "list[Cure]", *, yes: bool) -> None:

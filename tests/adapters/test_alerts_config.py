@@ -205,7 +205,7 @@ TARGET = f'[targets.a]\nnotify = "tgram://{SECRET}/1"\n'
     [
         ("a = [", r"alerts\.toml: no TOML: "),
         ("tagets = 1", r"alerts\.toml: there is no key 'tagets'; known are: dead_letters, .*targets"),
-        ("targets = 1", r"alerts\.toml: key 'targets': .*dictionary"),
+        ("targets = 1", r"alerts\.toml: key 'targets': it is a table; write \[targets\]"),
         ("[targets]\na = 1", r"\[targets\.a\]: that is no table but a int"),
         (
             f'[targets.a]\nnotfy = "{SECRET}"',

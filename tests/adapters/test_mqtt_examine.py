@@ -195,3 +195,16 @@ async def test_a_device_of_home_assistant_that_nobody_publishes_is_found_and_cle
         assert len(left) == 3
         assert not [one for one in await examine(url) if one.cure]
         assert "pulse/node1/b/state" in retained(broker.port, ["pulse/#"])
+
+
+@pytest.mark.parametrize(
+    "state_topic", ["pulse/#", "pulse/a#b", "pulse/+/x/state", "pulse/\\u0000", "pulse//state"]
+)
+async def test_what_claims_to_be_a_device_of_ours_and_shows_no_topic_is_left_alone(
+    tmp_path: Path, state_topic: str
+) -> None:
+    with Mosquitto(tmp_path) as broker, MqttListener(broker.port) as client:
+        payload = f'{{"origin": {{"name": "pulse-bridge"}}, "state_topic": "{state_topic}"}}'
+        client._client.publish("homeassistant/device/x/config", payload, 1, retain=True).wait_for_publish(20)
+        findings = await examine(f"mqtt://127.0.0.1:{broker.port}")
+        assert not [finding for finding in findings if finding.cure]

@@ -1,5 +1,6 @@
 """What the doctor says of a Redis, each made so for real."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,35 @@ async def test_a_wrong_password_is_one_problem_without_the_password(server: Redi
     assert "refused the login" in found.sentence
     assert found.remedy == "check the user name and the password"
     assert "wr0ng" not in str(found)
+
+
+async def test_a_password_that_is_wanted_and_not_given_is_one_problem(
+    server: RedisServer, redis: RawRedis
+) -> None:
+    redis.config_set("requirepass", "right")
+    for publishes in (True, False):
+        (found,) = await examine(server.url, publishes=publishes)
+        assert (found.level, "refused the login" in found.sentence) == ("problem", True)
+
+
+@pytest.mark.parametrize("publishes", [True, False])
+async def test_a_port_where_something_else_hangs_up_is_one_problem(publishes: bool) -> None:  # noqa: FBT001
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        (found,) = await examine(f"redis://127.0.0.1:{port}", publishes=publishes)
+    assert (found.level, "cannot be reached" in found.sentence) == ("problem", True)
+
+
+async def test_a_replica_is_told_and_not_taken_for_lacking_rights(tmp_path: Path, server: RedisServer) -> None:
+    config = [("replicaof", f"127.0.0.1 {server.port}")]
+    with running(RedisServer(tmp_path / "replica", config=config)) as replica:
+        findings = await examine(replica.url)
+        assert "name the primary" in the(findings, "is a read-only replica (READONLY)").remedy
+        the(findings, "it is a replica, which takes no writes")
+        assert not [finding for finding in findings if "may not do all" in finding.sentence]
 
 
 async def test_a_certificate_of_nobody_known_is_one_problem(tmp_path: Path) -> None:
@@ -174,6 +204,8 @@ async def test_a_subscriber_that_trimming_overtook_is_found(server: RedisServer,
         async for _ in consumer.batches():
             await consumer.commit()
             break
+        the(await examine(bus_url, owner="owner"), "the subscriber 'slow' has read everything; its lease is held")
+    the(await examine(bus_url, owner="owner"), "the subscriber 'slow' has read everything; nobody holds its lease")
     await publish(11, 71)
     found = the(await examine(bus_url, owner="owner"), "the subscriber 'slow' is")
     assert (found.level, "61 events behind" in found.sentence) == ("advice", True)

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt import publish
 
 from pulse_bridge.config import default_host
+from pulse_bridge.event import to_json
 from pulse_bridge.testing import make_host_event, make_job_event
 from tests.support.command import Caller, Home
 from tests.support.mosquitto import Mosquitto, retained
 from tests.support.processes import WAIT_S, free_port, wait_until_blocking
 from tests.support.sidecar_process import write_pulse
+from tests.support.sink import running_sink
 from tests.support.terminal import Terminal, plain
 
 STATUS = "training_status.json"
@@ -41,15 +44,15 @@ def the(findings: list[dict[str, Any]], part: str) -> dict[str, Any]:
     return matching[0]
 
 
-def in_namespace(home: Home, script: str, *flags: str) -> list[dict[str, Any]]:
-    """Run a script as root of namespaces of its own, and `doctor --json ./runs` at its end."""
+def in_namespace(home: Home, script: str, *flags: str, doctor: str = "doctor ./runs") -> list[dict[str, Any]]:
+    """Run a script as root of namespaces of its own, and `doctor` at its end."""
     if subprocess.run(["unshare", *flags, "true"], capture_output=True, check=False).returncode:
         if os.environ.get("CI") == "true":
             pytest.fail(f"this machine cannot 'unshare {' '.join(flags)}'")
         pytest.skip(f"this user cannot 'unshare {' '.join(flags)}'")
-    doctor = f"{sys.executable} -m pulse_bridge doctor --json --watch-s 0 ./runs"
+    command = f"{sys.executable} -m pulse_bridge {doctor} --json --watch-s 0"
     result = subprocess.run(
-        ["unshare", *flags, "bash", "-ec", f"{script}\n{doctor} || [ $? = 1 ]"],
+        ["unshare", *flags, "bash", "-ec", f"{script}\n{command} || [ $? = 1 ]"],
         cwd=home.folder,
         env=home.environ,
         capture_output=True,
@@ -106,6 +109,7 @@ def test_everything_wrong_with_a_configuration_is_told_at_once(
 ) -> None:
     monkeypatch.setenv("PULSE_BRIDGE_STALE_AFTR_S", "5")
     monkeypatch.setenv("PULSE_BRIDGE_COALESCE_MS", "soon")
+    monkeypatch.setenv("PULSE_BRIDGE_EXIT_WHEN_DONE", "maybe")
     rules = call.home.folder / "alerts.toml"
     rules.write_text("[targets.a]\nnotfy = 'json://h'\n")
     Path("own.toml").write_text(
@@ -126,6 +130,7 @@ def test_everything_wrong_with_a_configuration_is_told_at_once(
         "own.toml: there is no setting 'heartbet_s'",
         "own.toml: setting 'poll_s'",
         "setting 'coalesce_ms'",
+        "setting 'exit_when_done'",
         "the environment variable PULSE_BRIDGE_STALE_AFTR_S is set, and no command reads it; did you mean 'PULSE",
         "own.toml: paths: PATH '=x'",
         "own.toml: to: redis://h?bogus=1: unknown option 'bogus'",
@@ -140,7 +145,67 @@ def test_everything_wrong_with_a_configuration_is_told_at_once(
     ):
         assert the(findings, part)["level"] == "problem"
     assert the(findings, "no setting 'heartbet_s'")["remedy"] == "did you mean 'heartbeat_s'?"
-    assert len([finding for finding in findings if finding["level"] == "problem"]) == 14
+    assert len([finding for finding in findings if finding["level"] == "problem"]) == 15
+
+
+def test_everything_wrong_within_one_url_one_subscriber_and_one_file_is_told(call: Caller) -> None:
+    Path("alerts.toml").write_text(
+        """
+        group_s = "soon"
+        rulez = 1
+        [rules.stuck]
+        after = 5
+        [targets.a]
+        notfy = "json://h"
+        [targets.b]
+        notify = "json://h/b"
+        [[routes]]
+        targets = ["b", "a", "c"]
+        [[silences]]
+        job = ["x"]
+        until = "soon"
+        """
+    )
+    findings = found(
+        call,
+        "--offline",
+        "runs",
+        *("--to", "redis://h?maxln=5&prefix=much-too-long&db=x"),
+        *("--with", "web?prot=1&port=99999"),
+        *("--with", "alerts?config=alerts.toml"),
+        code=1,
+    )
+    assert the(findings, "unknown option 'maxln'")["remedy"] == "did you mean 'maxlen'?"
+    for part in (
+        "option 'prefix'",
+        "option 'db'",
+        "unknown option 'prot'",
+        "option 'port'",
+        "alerts.toml: key 'group_s'",
+        "alerts.toml: there is no key 'rulez'",
+        "[rules.stuck]: there is no key 'after'",
+        "[targets.a]: there is no key 'notfy'",
+        "[[routes]] 1: there is no target 'c'",
+        "[[silences]] 1: there is no key 'job'",
+        "[[silences]] 1: key 'until'",
+    ):
+        assert the(findings, part)["level"] == "problem"
+    assert len([finding for finding in findings if finding["level"] == "problem"]) == 12
+
+
+def test_what_is_right_beside_a_mistake_is_looked_at_all_the_same(call: Caller) -> None:
+    write_pulse(call.home.folder / "runs" / "a" / STATUS)
+    Path("own.toml").write_text('paths = ["runs", "=x"]\npol_s = 5\nstale_after_s = "x"\n')
+    findings = found(call, "own.toml", "--host", "gpu1", code=1)
+    assert len([finding for finding in findings if finding["level"] == "problem"]) == 3
+    the(findings, "1 found: a")
+    the(findings, "jobs are published under the host name 'gpu1'")
+
+
+def test_under_a_host_name_that_is_wrong_nothing_is_said_to_be_published(call: Caller) -> None:
+    findings = found(call, "runs", "--host", "a/b", code=1)
+    the(findings, "setting 'host'")
+    assert not [finding for finding in findings if finding["subject"] != "configuration"]
 
 
 def test_a_variable_of_the_user_s_own_is_no_mistake(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +328,37 @@ def test_a_limit_of_inotify_is_told(home: Home, limit: str, part: str, remedy: s
     assert remedy in finding["remedy"]
 
 
+@pytest.fixture
+def dead_mount(home: Home) -> str:
+    """Give the lines that mount a file system at `dead` whose server never says a word."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("this machine lends no /dev/fuse")
+    (home.folder / "runs" / "dead").mkdir(parents=True)
+    options = "fd=9,rootmode=40000,user_id=0,group_id=0"
+    return f"exec 9<>/dev/fuse; mount -i -t fuse.sshfs -o {options} none runs/dead"
+
+
+def test_a_file_server_that_does_not_answer_is_named_and_holds_nothing_up(home: Home, dead_mount: str) -> None:
+    write_pulse(home.folder / "other" / STATUS)
+    findings = in_namespace(home, dead_mount, "-m", doctor="doctor ./runs other")
+    finding = the(findings, f"{home.folder}/runs/dead is fuse.sshfs and does not answer")
+    assert (finding["level"], "unmount it" in finding["remedy"]) == ("problem", True)
+    the(findings, "1 found: other")
+    the(findings, "no sidecar runs as host 'node1'")
+
+
+def test_a_path_on_a_file_server_that_does_not_answer_is_named(home: Home, dead_mount: str) -> None:
+    write_pulse(home.folder / "other" / STATUS)
+    findings = in_namespace(home, dead_mount, "-m", doctor=f"doctor runs/dead/{STATUS} other")
+    assert the(findings, f"the file system of runs/dead/{STATUS} does not answer")["level"] == "problem"
+    the(findings, "1 found: other")
+
+
+def test_a_journal_on_a_file_server_that_does_not_answer_is_named(home: Home, dead_mount: str) -> None:
+    findings = in_namespace(home, dead_mount, "-m", doctor="doctor --journal runs/dead/x.db other")
+    assert "--journal" in the(findings, "the file system of runs/dead/x.db does not answer")["remedy"]
+
+
 # Journal and sidecar
 
 
@@ -346,6 +442,38 @@ def test_a_port_in_use_is_told_with_the_option_that_chooses_another(call: Caller
 def test_a_page_that_everybody_could_read_is_told(call: Caller) -> None:
     finding = the(found(call, "runs", "--with", "web?port=0&bind=0.0.0.0", code=1), "lets other machines read")
     assert "token_env" in finding["sentence"] + finding["remedy"]
+
+
+def test_a_target_of_alerts_that_no_service_knows_is_told_and_nothing_is_sent(call: Caller) -> None:
+    with running_sink() as sink:
+        findings = found(
+            call,
+            "runs",
+            "--with",
+            f"alerts?webhook={sink.url()}&notify=bogus://h&notify={sink.url('json')}",
+            code=1,
+        )
+        assert "appriseit.com" in the(findings, "Apprise knows no service for bogus://***")["remedy"]
+        the(findings, "the URL of the target notify-2 (json://***) is well formed")
+        the(findings, "the URL of the target webhook-1 (http://***) is well formed")
+        assert not sink.requests
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_clean_asks_at_a_terminal_and_does_as_it_is_told(home: Home, answer: str) -> None:
+    left = make_job_event(host="node9", job="old", observed_ms=int(time.time() * 1000) - 8 * 86_400_000)
+    topic = "pulse/node9/old/state"
+    with Mosquitto(home.folder) as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        publish.single(topic, to_json(left), qos=1, retain=True, hostname="127.0.0.1", port=broker.port)
+        arguments = ["doctor", "--watch-s", "0", "--to", url, "--clean"]
+        with Terminal(arguments, environ=home.environ, cwd=home.folder) as terminal:
+            terminal.wait_for("[y/N]")
+            terminal.press(f"{answer}\r")
+            assert terminal.wait() == 0
+            text = " ".join(plain(terminal.raw).split())
+        assert f"Remove 1 retained topic from {url}: {topic}?" in text
+        assert (topic in retained(broker.port)) == (answer == "n")
 
 
 def test_clean_removes_what_is_left_and_says_so(home: Home) -> None:

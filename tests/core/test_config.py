@@ -104,10 +104,10 @@ def test_a_job_s_threshold_is_that_of_the_first_glob_that_sets_one() -> None:
         ({}, {"labels": {"a": "x\ny"}}, "setting 'labels': the value of the label 'a' is not one line of text"),
         ({}, {"labels": {"a": "\udcff"}}, "setting 'labels': the value of the label 'a' is not one line of text"),
         ({"labels": "x"}, {"labels": {"a": "b"}}, None),
-        ({"labels": "x"}, {}, "pulse-bridge.toml: setting 'labels': Input should be a valid dictionary"),
+        ({"labels": "x"}, {}, "pulse-bridge.toml: setting 'labels': it is a table; write [labels]"),
         ({"jobs": {"llm": {"stale": 5}}}, {}, "there is no setting 'jobs.llm.stale'; known are: stale_after_s"),
         ({"jobs": {"llm": {"stale_after_s": "x"}}}, {}, "setting 'jobs.llm.stale_after_s': Input should be"),
-        ({"jobs": 5}, {}, "pulse-bridge.toml: setting 'jobs': Input should be a valid dictionary"),
+        ({"jobs": 5}, {}, "pulse-bridge.toml: setting 'jobs': it is a table; write [jobs]"),
         ({"journal_max_bytes": 10}, {}, "pulse-bridge.toml: setting 'journal_max_bytes': Input should be greater"),
     ],
 )

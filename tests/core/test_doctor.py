@@ -57,7 +57,7 @@ class PlainSubscriber(Subscriber):
 
 async def look(bus: object) -> list[tuple[str, str, str]]:
     configured = Configured(None, {"plain://u:s3cret@h": bus}, [], [])  # type: ignore[dict-item]
-    found = await examine(configured, destinations=frozenset(), watch_s=0)
+    found = await examine(configured, watch_s=0)
     return [(one.level, one.sentence, one.remedy) for one in found if one.subject == "plain://u:***@h"]
 
 
@@ -91,7 +91,7 @@ async def test_what_was_found_before_a_failure_counts(
 async def test_a_subscriber_without_examine_is_fine_where_it_could_be_made() -> None:
     url = SubscriberUrl.parse("mine?name=x")
     configured = Configured(None, {}, [(url, PlainSubscriber())], [])
-    found = await examine(configured, destinations=frozenset(), watch_s=0)
+    found = await examine(configured, watch_s=0)
     (finding,) = (one for one in found if one.subject == "subscriber mine?name=x")
     assert (finding.level, finding.sentence) == ("fine", "it is installed, and its options are right")
 
