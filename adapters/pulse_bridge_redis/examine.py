@@ -20,6 +20,7 @@ from pulse_bridge_redis.examine_checks import (
     check_groups,
     check_host,
     check_memory,
+    check_replay_user,
     check_rights,
     check_server,
     check_stream,
@@ -84,8 +85,13 @@ async def examine(target: Target, layout: Layout, examination: Examination) -> A
         else:
             for finding in check_rights(refused, user, layout, examination):
                 yield finding
+        default_user = _pairs(await _ask(channels, "ACL", "GETUSER", "default"))
         for info in await _infos(channels):
-            for finding in (*check_server(info, examination), *check_memory(info, target.options, examination)):
+            for finding in (
+                *check_server(info, examination),
+                *check_memory(info, target.options, examination),
+                *check_replay_user(info, default_user, examination),
+            ):
                 yield finding
         async for finding in _look_at_keys(channels, target, layout, examination):
             yield finding

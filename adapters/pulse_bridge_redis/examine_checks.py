@@ -112,6 +112,27 @@ def check_memory(info: Info, options: RedisOptions, examination: Examination) ->
         )
 
 
+def check_replay_user(
+    info: Info, default_user: Mapping[str, object], examination: Examination
+) -> Iterator[Finding]:
+    """Judge whether the server can read its own append-only file back, which it does as the user `default`.
+
+    Args:
+        default_user: What ACL GETUSER tells; empty where this user may not ask.
+
+    Source: github.com/redis/redis/issues/14541; seen on Redis 7.0.
+    """
+    if info.fields.get("aof_enabled") != "1" or not default_user:
+        return
+    rights = " ".join(str(default_user.get(name, "")) for name in ("commands", "keys"))
+    if rights != "+@all ~*":
+        yield examination.problem(
+            "it keeps an append-only file, which it reads back at its start as the user 'default', and that user"
+            f" may not do everything ({rights.strip()}): what we publish is then skipped in silence, and lost",
+            "give 'default' its rights and switch it off: ACL SETUSER default off resetpass allkeys +@all",
+        )
+
+
 def check_rights(
     refused: Mapping[str, str], user: str, layout: Layout, examination: Examination
 ) -> Iterator[Finding]:

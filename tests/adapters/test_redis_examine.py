@@ -14,7 +14,7 @@ from pulse_bridge.event import EventId
 from pulse_bridge.testing import make_job_event
 from pulse_bridge_redis import RedisBus
 from tests.support.examining import examine, problems, the
-from tests.support.processes import free_port
+from tests.support.processes import free_port, wait_until
 from tests.support.redis_server import RawRedis, RedisServer, running
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -215,3 +215,17 @@ async def test_a_subscriber_that_trimming_overtook_is_found(server: RedisServer,
     assert "were trimmed before it read them" in found.sentence
     assert "?maxlen=" in found.remedy
     assert redis.get("pulse:lease:slow") is None
+
+
+async def test_a_default_user_that_cannot_read_the_log_back_is_a_problem(
+    server: RedisServer, redis: RawRedis
+) -> None:
+    assert not any("append-only" in found.sentence for found in await examine(server.url))
+    redis.config_set("appendonly", "yes")
+    await wait_until(lambda: redis.info("persistence")["aof_rewrite_in_progress"] == 0, "the file is begun")
+    assert not any("append-only" in found.sentence for found in await examine(server.url))
+    redis.execute_command("ACL", "SETUSER", "admin", "on", ">secret", "allkeys", "allchannels", "+@all")
+    redis.execute_command("ACL", "SETUSER", "default", "resetkeys", "~other:*")
+    found = the(await examine(server.url.replace("redis://", "redis://admin:secret@")), "an append-only file")
+    assert found.level == "problem"
+    assert "(+@all ~other:*)" in found.sentence
