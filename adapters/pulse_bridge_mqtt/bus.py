@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 from pulse_bridge.bus import Presence, Query
 from pulse_bridge.bus_url import BusUrl
@@ -17,6 +18,7 @@ from pulse_bridge_mqtt.endpoint import OFFLINE, Endpoint, Identity
 from pulse_bridge_mqtt.group import open_group, store_path
 from pulse_bridge_mqtt.options import SCHEMES, read_options
 from pulse_bridge_mqtt.publisher import MqttPublisher
+from pulse_bridge_mqtt.reading import read_retained
 from pulse_bridge_mqtt.tls import build_context
 from pulse_bridge_mqtt.topics import Topics
 
@@ -147,8 +149,8 @@ class MqttBus:
             Discovery(self._topics, options.homeassistant_prefix),
             birth_topic=options.homeassistant_status,
             host=presence.host,
-            reader=secrets.token_hex(5),
-            send=publisher.send_extra,
+            publisher=publisher,
+            read=partial(read_retained, self._endpoint, self._topics),
             lines=HostLines(open_line, self._topics.bridge) if presence.host is None else None,
             shown=str(self),
         )

@@ -33,6 +33,7 @@ class Discovery:
         self._prefix = prefix
         self._there: dict[str, Config] = {}  # ours, by topic, as the broker has it
         self._ids: dict[str, set[str]] = {}  # state topic to the topics of those in `_there` that show it
+        self._fresh: set[str] = set()  # topics that were read or sent since the last reading began
         self._wanted: dict[str, Config] = {}
         self._labels: dict[str, Mapping[str, str]] = {}  # of each job that is announced, by state topic
         self._versions: dict[str, str | None] = {}  # of each host that is announced
@@ -42,20 +43,22 @@ class Discovery:
         """The filter that matches the configuration of every device, of other programs too."""
         return f"{self._prefix}/device/+/config"
 
-    def matches(self, topic: str) -> bool:
-        """Say whether a topic is a device's configuration."""
-        return topic.startswith(f"{self._prefix}/device/") and topic.endswith("/config")
-
     def begin_reading(self) -> None:
-        """Forget what the broker had: what it has follows, by `read`."""
-        self._there.clear()
-        self._ids.clear()
+        """Expect what the broker has, by `read`, up to `end_reading`."""
+        self._fresh = set()
 
     def read(self, topic: str, payload: bytes) -> None:
         """Take what the broker has on a topic."""
+        if topic in self._fresh:
+            return  # what we have sent since is newer
         config = _parse(payload)
         if config is not None and config["state_topic"].startswith(f"{self._topics.prefix}/"):
             self._note(topic, config)
+
+    def end_reading(self) -> None:
+        """Take what was not read for lost."""
+        for topic in self._there.keys() - self._fresh:
+            self._drop(topic)
 
     def announce_host(self, host: str, version: str | None) -> list[Retained]:
         """Describe a host, if that is news."""
@@ -115,12 +118,19 @@ class Discovery:
         return [Retained(topic, json.dumps(config, ensure_ascii=False, separators=(",", ":")).encode())]
 
     def _clear(self, topic: str) -> Retained:
-        config = self._there.pop(topic)
+        self._drop(topic)
         self._wanted.pop(topic, None)
-        self._ids[config["state_topic"]].discard(topic)
+        self._fresh.add(topic)
         return Retained(topic, CLEARED)
 
+    def _drop(self, topic: str) -> None:
+        config = self._there.pop(topic)
+        self._ids[config["state_topic"]].discard(topic)
+
     def _note(self, topic: str, config: Config) -> None:
+        if topic in self._there:
+            self._drop(topic)
+        self._fresh.add(topic)
         self._there[topic] = config
         self._ids.setdefault(config["state_topic"], set()).add(topic)
 

@@ -1,22 +1,22 @@
-"""Publishing on one connection: what goes to which topic, and whose name this is."""
+"""Publishing on one connection: what goes to which topic."""
 
-import asyncio
-import contextlib
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from pulse_bridge.bus import Presence, Rejection
-from pulse_bridge.errors import BusError, BusUnavailableError, EventFormatError, HostTakenError
-from pulse_bridge.event import FINISHED_STATES, Event, EventId, HostEvent, JobEvent, from_json, to_json
+from pulse_bridge.errors import BusError, BusUnavailableError, EventFormatError
+from pulse_bridge.event import Event, EventId, HostEvent, from_json, to_json
 from pulse_bridge_mqtt import reasons
 from pulse_bridge_mqtt.connection import Connection
-from pulse_bridge_mqtt.endpoint import OFFLINE, ONLINE
-from pulse_bridge_mqtt.mark import Mark
+from pulse_bridge_mqtt.host_name import HostName
+from pulse_bridge_mqtt.keeping import Keeping
+from pulse_bridge_mqtt.reading import unsubscribe_behind
 from pulse_bridge_mqtt.topics import Topics
 from pulse_bridge_mqtt.window import Call, Message, Window
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_EVENTS: Final = 50
-GOODBYE_TIMEOUT_S: Final = 1.0
 FORGET_CHECK_S: Final = 60.0
 
 
@@ -57,17 +56,23 @@ class MqttPublisher:
         self._topics = topics
         self._presence = presence
         self._host = None if presence is None else presence.host
-        self._older_owners = older_owners
-        self._forget_after_ms = forget_after_s * 1000
+        self._name: HostName | None = None
+        if presence is not None and presence.host is not None:
+            self._name = HostName(
+                connection,
+                topics,
+                presence.host,
+                presence,
+                older_owners=older_owners,
+                send=self._send,
+                shown=shown,
+            )
         self._shown = shown
         self._announcer: Announcer | None = None
-        self._mark: Mark | None = None
-        self._retained: dict[str, EventId] = {}  # by topic, as the broker had it when we connected
-        self._recalled: dict[str, list[JobEvent]] = {}  # by host: finished jobs that were retained
-        self._finished_ms: dict[str, int] = {}  # by topic: since when its job is done, error or gone
-        self._forget_check_at = 0.0
+        self._keeping = Keeping(self._host, forget_after_s)
+        self._heard_messages = 0
+        self._forget_check_at = math.inf
         self._stopping = False
-        self._leaving = False
 
     def announce_with(self, announcer: "Announcer") -> None:
         """Have hosts and jobs announced to Home Assistant; to be called before `start`."""
@@ -83,12 +88,13 @@ class MqttPublisher:
         self._connection.set_handler(self)
         if self._presence is not None and not self._connection.retains:
             raise BusUnavailableError(f"{self._shown}: the broker keeps no retained messages", refused=True)
-        if self._host is not None:
-            await self._announce_host(self._host)
+        if self._name is not None:
+            await self._take_name(self._name)
         if self._announcer is not None:
             await self._announcer.start()
-            if self._host is not None:
-                self._take_up(self._host)
+        if self._host is not None:
+            self._take_up(self._host)
+        self._forget_check_at = 0.0  # not before a job's device is known, which has to go first
 
     async def finish(self) -> None:
         """Leave as is right: without a word in the name of another, with one for our own.
@@ -102,16 +108,9 @@ class MqttPublisher:
             await self._announcer.finish(goodbye=self._connection.error is None)
         if self._connection.error is not None:
             return
-        if self._host is None:
-            self._connection.disconnect()
-        elif self._stopping:
-            self._leaving = True
-            with contextlib.suppress(TimeoutError, BusError):
-                async with asyncio.timeout(GOODBYE_TIMEOUT_S):
-                    # First, so that nothing unread is in the socket when it closes: the reset that this causes
-                    # can overtake the goodbye.
-                    await self._connection.unsubscribe(self._own_filters())
-                    await self._send(self._topics.bridge(self._host), OFFLINE)
+        if self._name is not None and self._stopping:
+            await self._name.leave([] if self._announcer is None else self._announcer.filters)
+        if self._name is None or self._stopping:
             self._connection.disconnect()
 
     async def resume(self, acked: EventId | None) -> EventId | None:
@@ -141,9 +140,13 @@ class MqttPublisher:
         Args:
             now_ms: Unix milliseconds.
         """
-        due = [topic for topic, since_ms in self._finished_ms.items() if self._is_old(since_ms, now_ms)]
-        for topic in due:
-            self._forget(topic)
+        for topic in self._keeping.due(now_ms):
+            self.forget(topic)
+
+    @property
+    def finished(self) -> Collection[str]:
+        """The topics of jobs that are finished and retained."""
+        return self._keeping.finished
 
     # What the connection tells
 
@@ -153,14 +156,11 @@ class MqttPublisher:
 
     def on_message(self, message: MQTTMessage) -> None:
         """Look at what is said in the name of this host."""
-        if self._mark is not None:
-            self._mark.hear()
-        if self._announcer is not None and self._announcer.take(message):
+        self._heard_messages += 1
+        if self._name is not None and self._name.hear(message):
             return
-        if self._host is not None and message.topic == self._topics.bridge(self._host):
-            self._read_bridge(message)
-        else:
-            self._read_event(message)
+        if self._announcer is None or not self._announcer.take(message):
+            self.read_event(message)
 
     def on_tick(self, now_s: float) -> None:
         """Look at what is overdue."""
@@ -177,22 +177,17 @@ class MqttPublisher:
 
     # Inside
 
-    async def _announce_host(self, host: str) -> None:
-        codes = await self._connection.subscribe([*self._own_filters(), self._topics.states(host)])
-        readable = all(code.value < reasons.FAILURE for code in codes)
-        self._mark = Mark(self._connection)
-        self._send(self._topics.bridge(host), ONLINE)
-        if not readable or not await self._mark.wait():
+    async def _take_name(self, name: HostName) -> None:
+        """Say that the host is here; then read its jobs, because a broker that has many may drop an answer."""
+        audible = await name.take()
+        states = [self._topics.states(name.host)]
+        (code,) = await self._connection.subscribe(states)
+        await unsubscribe_behind(self._connection, states, lambda: self._heard_messages)
+        if not audible or code.value >= reasons.FAILURE:
             logger.warning(
                 "nothing comes back from the broker: a second sidecar under this host name would go unnoticed",
-                extra={"destination": self._shown, "host": host},
+                extra={"destination": self._shown, "host": name.host},
             )
-        await self._connection.unsubscribe([self._topics.states(host)])
-
-    def _own_filters(self) -> list[str]:
-        assert self._host is not None  # noqa: S101 - for the type checker
-        more = [] if self._announcer is None else self._announcer.filters
-        return [self._topics.host(self._host), self._topics.bridge(self._host), *more]
 
     def _send(self, topic: str, payload: bytes) -> Awaitable[Sequence[Rejection]]:
         """Send a retained message of the bridge's own."""
@@ -202,23 +197,26 @@ class MqttPublisher:
         self._window.close_call()
         return call.future
 
-    def send_extra(self, topic: str, payload: bytes, *, retain: bool, on_refused: Callable[[str], None]) -> None:
-        """Send a message without which the bridge can do; a refusal is told in words and stops nothing."""
+    def send_extra(self, topic: str, payload: bytes, *, on_refused: Callable[[str], None]) -> None:
+        """Send a retained message without which events can do; a refusal is told in words and stops nothing."""
         if self._connection.error is not None:
             return
         if not self._connection.fits(topic, payload):
             on_refused(f"{topic}: Packet too large")
             return
         call = self._window.open_call()
-        self._window.send(Message(call, topic, payload, retain=retain, event=None, on_refused=on_refused))
+        self._window.send(Message(call, topic, payload, retain=True, event=None, on_refused=on_refused))
         self._window.close_call()
 
-    def _forget(self, topic: str) -> None:
-        """Remove what is retained of a job: first its device, then its state."""
+    def forget(self, topic: str) -> None:
+        """Remove what is retained of a job: first its device, then its state.
+
+        Args:
+            topic: Of its state.
+        """
         if self._announcer is not None:
             self._announcer.forget(topic)
-        finished = self._finished_ms.pop(topic, None) is not None
-        if self._retained.pop(topic, None) is not None or finished:
+        if self._keeping.forget(topic):
             self._send(topic, b"")
 
     def _announce(self, event: Event) -> None:
@@ -226,19 +224,14 @@ class MqttPublisher:
             return
         self._take_up(event.host)
         self._announcer.see(event)
-        for topic in self._announcer.settle(event, self._finished_ms):
-            self._forget(topic)
+        self._announcer.settle(event)
 
     def _take_up(self, host: str) -> None:
-        """See to the finished jobs that were retained of a host of ours: nobody may speak of them again."""
-        assert self._announcer is not None  # noqa: S101 - for the type checker
-        for event in self._recalled.pop(host, ()):
-            topic = self._topics.state(host, event.job)
-            if self._retained.get(topic) != event.id:
-                continue  # it has something newer by now
-            self._finished_ms[topic] = event.observed_ms
-            if not self._is_old(event.observed_ms, time.time() * 1000):
-                self._announcer.see(event)
+        """See to the finished jobs that were retained of a host of ours."""
+        if self._announcer is None:
+            return
+        for event in self._keeping.recall(host, time.time() * 1000):
+            self._announcer.see(event)
 
     def _submit(self, event: Event, call: Call) -> None:
         if isinstance(event, HostEvent):
@@ -246,7 +239,7 @@ class MqttPublisher:
             self._stopping = self._stopping or (event.stopping and event.host == self._host)
         else:
             topic = self._topics.state(event.host, event.job)
-        if self._retained.get(topic) == event.id:
+        if self._keeping.has(topic, event):
             self._announce(event)
             return
         try:
@@ -258,66 +251,18 @@ class MqttPublisher:
             limit = self._connection.maximum_packet_bytes
             call.rejections.append(Rejection(event, f"Packet too large: the broker takes {limit} bytes at most"))
             return
-        kept = self._keep(topic, event)
+        kept = self._presence is not None and self._keeping.keep(topic, event, time.time() * 1000)
         self._window.send(Message(call, topic, payload, retain=kept, event=event))
         if kept:
             self._announce(event)
 
-    def _keep(self, topic: str, event: Event) -> bool:
-        """Note that the topic has this event now and say whether the broker shall retain it."""
-        if self._presence is None:
-            return False
-        was_retained = self._retained.pop(topic, None) is not None or topic in self._finished_ms
-        if isinstance(event, HostEvent) or event.state not in FINISHED_STATES:
-            self._finished_ms.pop(topic, None)
-            return True
-        if self._host is not None and not was_retained and self._is_old(event.observed_ms, time.time() * 1000):
-            return False  # forgotten before: for those who listen, not to be kept again
-        self._finished_ms[topic] = event.observed_ms
-        return True
-
-    def _is_old(self, since_ms: float, now_ms: float) -> bool:
-        return now_ms - since_ms >= self._forget_after_ms
-
-    def _read_bridge(self, message: MQTTMessage) -> None:
-        if message.retain:
-            return
-        if message.payload == ONLINE:
-            if self._mark is not None:
-                self._mark.reach()
-        elif message.payload == OFFLINE and not self._leaving and self._host is not None:
-            self._send(self._topics.bridge(self._host), ONLINE)  # the late will of an older connection
-
-    def _read_event(self, message: MQTTMessage) -> None:
+    def read_event(self, message: MQTTMessage) -> None:
+        """Learn from an event that the broker has, or that another says in this host's name."""
         try:
             event = from_json(bytes(message.payload))
         except EventFormatError:
             return
         if message.retain:
-            self._note_retained(message.topic, event)
-        host = self._host
-        if host is not None and isinstance(event, HostEvent) and message.topic == self._topics.host(host):
-            self._check_owner(event.owner, retained=message.retain)
-
-    def _note_retained(self, topic: str, event: Event) -> None:
-        self._retained[topic] = event.id
-        if not isinstance(event, HostEvent) and event.state in FINISHED_STATES:
-            if self._host is not None:
-                self._finished_ms[topic] = event.observed_ms
-            if self._announcer is not None:
-                self._recalled.setdefault(event.host, []).append(event)
-
-    def _check_owner(self, owner: str, *, retained: bool) -> None:
-        """Leave for good when a newer sidecar speaks in this host's name."""
-        presence = self._presence
-        if presence is None or owner == presence.owner or owner in self._older_owners:
-            return
-        if retained and not presence.held:
-            self._older_owners.add(owner)
-            return
-        self._connection.lose(
-            HostTakenError(
-                f"{self._shown}: a newer sidecar publishes as host {self._host!r}, so this one stops publishing "
-                f"there; give each its own --host"
-            )
-        )
+            self._keeping.find(message.topic, event, recall=self._announcer is not None)
+        if self._name is not None and isinstance(event, HostEvent):
+            self._name.check_owner(message.topic, event, retained=message.retain)

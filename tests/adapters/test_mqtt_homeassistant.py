@@ -194,8 +194,32 @@ def test_what_the_broker_has_already_is_not_sent() -> None:
         again.read(message.topic, message.payload)
     assert again.announce(make_job_event()) == []
     again.begin_reading()
-    assert again.restore() == sent
+    again.end_reading()
+    assert again.restore() == sent, "the broker has lost it"
     assert again.restore() == []
+
+
+def test_what_is_removed_while_the_broker_is_read_stays_removed() -> None:
+    discovery = Discovery(TOPICS, "homeassistant")
+    host, job = discovery.announce(make_job_event())
+    discovery.begin_reading()
+    (cleared,) = discovery.forget(STATE)
+    assert (cleared.topic, cleared.payload) == (job.topic, b"")
+    discovery.read(host.topic, host.payload)
+    discovery.read(job.topic, job.payload)  # the broker sent it before it took the removal
+    discovery.end_reading()
+    assert discovery.restore() == []
+    assert discovery.announce(make_job_event(2)) == [job], "it came back, and the broker has it no more"
+
+
+def test_what_is_sent_while_the_broker_is_read_counts_for_there() -> None:
+    discovery = Discovery(TOPICS, "homeassistant")
+    discovery.announce(make_job_event(labels={}))
+    discovery.begin_reading()
+    (changed,) = discovery.announce(make_job_event(2, labels={"profile": "large"}))
+    discovery.end_reading()
+    assert changed.topic == f"homeassistant/device/{JOB}/config"
+    assert [message.topic for message in discovery.restore()] == [f"homeassistant/device/{HOST}/config"]
 
 
 def test_a_component_of_an_earlier_version_is_removed_for_good() -> None:
