@@ -4,7 +4,7 @@ What is published to find out is not retained, goes where no reader takes it for
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from paho.mqtt.client import MQTTMessage
@@ -18,6 +18,7 @@ from pulse_bridge_mqtt.connection import Connection, open_connection
 from pulse_bridge_mqtt.endpoint import Endpoint, Identity
 from pulse_bridge_mqtt.examine_checks import Limits, Retained
 from pulse_bridge_mqtt.mark import Mark
+from pulse_bridge_mqtt.reading import READ_AT_ONCE, read_retained
 from pulse_bridge_mqtt.topics import Topics
 
 _CLEARED: Final = b""
@@ -109,7 +110,12 @@ async def examine(endpoint: Endpoint, topics: Topics, examination: Examination) 
         *checks.check_host(retained, topics, examination),
     ):
         yield finding
-    for finding in _find_what_is_left(endpoint, topics, retained, examination):
+    left = checks.find_leftovers(retained, topics, endpoint.options.forget_after_s, examination)
+    orphans = checks.find_orphans(retained, topics, left)
+    # Their states may be there, and only not have come with the rest.
+    present = await _read_exactly(endpoint, topics, [state for state in orphans.values() if state not in left])
+    orphans = {topic: state for topic, state in orphans.items() if state not in present}
+    for finding in _tell_what_is_left(endpoint, topics, retained, left, orphans, examination):
         yield finding
 
 
@@ -141,11 +147,31 @@ async def _try_publishing(endpoint: Endpoint, topics: Topics, examination: Exami
     return None
 
 
-def _find_what_is_left(
-    endpoint: Endpoint, topics: Topics, retained: Retained, examination: Examination
+async def _read_exactly(endpoint: Endpoint, topics: Topics, names: Sequence[str]) -> dict[str, bytes]:
+    """Read what is retained on some topics, in portions that come whole from every broker with its defaults.
+
+    Raises:
+        BusUnavailableError: It cannot be read, so nothing can be said of what is not there.
+    """
+    found: dict[str, bytes] = {}
+
+    def keep(message: MQTTMessage) -> None:
+        found[message.topic] = bytes(message.payload)
+
+    for start in range(0, len(names), READ_AT_ONCE):
+        if not await read_retained(endpoint, topics, names[start : start + READ_AT_ONCE], keep):
+            raise BusUnavailableError(f"{endpoint}: the broker does not let us read what it retains")
+    return found
+
+
+def _tell_what_is_left(
+    endpoint: Endpoint,
+    topics: Topics,
+    retained: Retained,
+    left: Sequence[str],
+    orphans: Mapping[str, str],
+    examination: Examination,
 ) -> list[Finding]:
-    left = checks.find_leftovers(retained, topics, endpoint.options.forget_after_s, examination)
-    orphans = checks.find_orphans(retained, topics, left)
     found = []
     if left:
         sentence = f"{count(len(left), 'topic')} retained for jobs or hosts that are no more: {checks.some(left)}"
@@ -176,11 +202,10 @@ async def _clear(
         BusUnavailableError: There is no way in, or the broker refuses.
     """
     cleared = 0
-    async with open_connection(endpoint, Identity(reads=True)) as connection:
+    present = await _read_exactly(endpoint, topics, [*left, *absent])
+    back = {topic for topic in absent if topic in present}
+    async with open_connection(endpoint, Identity()) as connection:
         reader = _Reader(connection, topics.mark(_random_reader()))
-        await reader.read([*left, *absent])
-        present = dict(reader.payloads)
-        back = {topic for topic in absent if topic in present}
         for topic in left:
             payload = seen.payloads[topic]
             if present.get(topic) != payload or checks.shown_topic(payload) in back:

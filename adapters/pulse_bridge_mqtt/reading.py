@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
@@ -21,6 +21,8 @@ from pulse_bridge_mqtt.connection import Connection, open_connection
 from pulse_bridge_mqtt.endpoint import Endpoint, Identity
 from pulse_bridge_mqtt.mark import QUIET_S, Mark
 from pulse_bridge_mqtt.topics import Topics
+
+READ_AT_ONCE: Final = 500
 
 Take = Callable[[MQTTMessage], None]
 
@@ -65,7 +67,7 @@ async def read_retained(endpoint: Endpoint, topics: Topics, filters: Sequence[st
     """Hand on each message that a broker retains on some topics, on a connection of its own.
 
     A broker may drop what it cannot send soon, without a word: what did not come may be there all the same. Up to
-    500 messages come whole from every broker that keeps to its defaults.
+    `READ_AT_ONCE` messages come whole from every broker that keeps to its defaults.
 
     Args:
         take: Called with each, in the loop.

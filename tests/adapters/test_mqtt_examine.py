@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pulse_bridge.doctor import Cure, Finding
 from pulse_bridge.event import Event
 from pulse_bridge.testing import PRESENCE, make_host_event, make_job_event
 from pulse_bridge_mqtt import MqttBus
+from pulse_bridge_mqtt import examine as mqtt_examine
 from tests.support.examining import examine, problems, the
 from tests.support.mosquitto import Authority, Mosquitto, MqttListener, retained
 from tests.support.processes import free_port, require_binary
@@ -208,3 +210,27 @@ async def test_what_claims_to_be_a_device_of_ours_and_shows_no_topic_is_left_alo
         client._client.publish("homeassistant/device/x/config", payload, 1, retain=True).wait_for_publish(20)
         findings = await examine(f"mqtt://127.0.0.1:{broker.port}")
         assert not [finding for finding in findings if finding.cure]
+
+
+async def test_a_device_whose_state_was_dropped_while_all_was_read_is_nobodys_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = mqtt_examine._Reader.read
+
+    async def read_with_a_loss(reader: mqtt_examine._Reader, filters: Sequence[str]) -> list[str]:
+        """As where the broker's queue is full: what it drops, it drops without a word."""
+        refused = await read(reader, filters)
+        assert reader.payloads.pop("pulse/node1/b/state")
+        return refused
+
+    monkeypatch.setattr(mqtt_examine._Reader, "read", read_with_a_loss)
+    with Mosquitto(tmp_path) as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        events = [make_job_event(1, job="a", observed_ms=NOW_MS), make_job_event(2, job="b", observed_ms=NOW_MS)]
+        await publish(broker, make_host_event(3, observed_ms=NOW_MS), *events, query="?homeassistant=true")
+        assert not [one for one in await examine(url) if one.cure]
+        with MqttListener(broker.port) as client:
+            client._client.publish("pulse/node1/a/state", b"", 1, retain=True).wait_for_publish(20)
+        found = the(await examine(url), "Home Assistant is told of 1 device that nobody publishes")
+        assert await cure_of(found).apply() == f"1 retained topic removed from {url}"
+        assert len(retained(broker.port, ["homeassistant/#"])) == 2
