@@ -20,7 +20,7 @@ from pulse_bridge.errors import BusUnavailableError, ConfigError
 from pulse_bridge.event import Event, EventId
 from pulse_bridge.group_store import GroupStore, open_group_store, read_saved
 from pulse_bridge.journal import Journal, open_journal
-from pulse_bridge.journal_lines import Lines, row_filter, to_lines
+from pulse_bridge.journal_lines import Page, row_filter
 from pulse_bridge.journal_query import LAST_OF_WINDOW, select_window
 
 POLL_S: Final = 0.05
@@ -103,8 +103,8 @@ class JournalBus:
                         yield event
                 await asyncio.sleep(0)  # where nothing is found for long, too, one can give it up
 
-    def history_lines(self, query: Query) -> Iterator[Lines]:
-        """Yield what `history` yields, as lines of JSON and without a pause.
+    def history_pages(self, query: Query) -> Iterator[Page]:
+        """Yield what `history` yields, a page at a time and without a pause.
 
         Raises:
             BusUnavailableError: There is no such journal, or it cannot be read now.
@@ -118,7 +118,7 @@ class JournalBus:
                     meant = meant[:left]
                     left -= len(meant)
                 if meant:
-                    yield Lines(to_lines(meant), len(meant), meant[-1][21])
+                    yield Page(meant)
                 if left == 0:
                     return
 

@@ -1,4 +1,7 @@
-"""A journal's rows as lines of JSON, with no event between: a week of them is printed in seconds. Pure."""
+"""A journal's rows a page at a time, and as lines of JSON with no event between. Pure.
+
+What makes a week of them printed in seconds.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,7 +12,7 @@ from typing import Final, NamedTuple
 from pydantic_core import to_json as encode_json
 
 from pulse_bridge.bus import Query
-from pulse_bridge.event import format_time, to_json
+from pulse_bridge.event import Event, format_time, to_json
 from pulse_bridge.journal_rows import Row, from_row
 
 _KIND: Final = 3
@@ -20,18 +23,23 @@ _OBSERVED_MS: Final = 21
 _OTHER_FIELDS: Final = 22
 
 
-class Lines(NamedTuple):
-    """Some events as text.
+class Page(NamedTuple):
+    """Some rows of a journal, in order; at least one."""
 
-    Args:
-        text: UTF-8, each event a line, exactly in its JSON form.
-        events: How many.
-        last_ms: Unix milliseconds of the last one's `observed_at`.
-    """
+    rows: Sequence[Row]
 
-    text: bytes
-    events: int
-    last_ms: int
+    @property
+    def last_ms(self) -> int:
+        """Give Unix milliseconds of the last one's `observed_at`."""
+        return int(self.rows[-1][_OBSERVED_MS])
+
+    def to_events(self) -> list[Event]:
+        """Make the events."""
+        return list(map(from_row, self.rows))
+
+    def to_json_lines(self) -> bytes:
+        """Write each event as a line of UTF-8, exactly in its JSON form."""
+        return to_lines(self.rows)
 
 
 def to_lines(rows: Sequence[Row]) -> bytes:

@@ -6,6 +6,7 @@ reader is to see the number as the training wrote it.
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from pulse_bridge.event import Event, EventId, HostEvent, JobEvent
@@ -109,9 +110,16 @@ def from_row(row: Row) -> Event:
     if row[3] == "host":
         fields = _read_fields(row[22])
         return HostEvent(id=event_id, host=row[4], observed_ms=row[21], **fields)
-    labels = json.loads(row[20]) if row[20] else {}
+    labels = dict(_read_labels(row[20])) if row[20] else {}
     event = JobEvent._make((event_id, *row[3:16], bool(row[16]), *row[17:20], labels, row[21], None, None))
     return event._replace(**_read_fields(row[22])) if row[22] else event
+
+
+@lru_cache(maxsize=256)
+def _read_labels(text: str) -> Mapping[str, str]:
+    """Read labels. Those of one job are the same again and again."""
+    labels: dict[str, str] = json.loads(text)
+    return labels
 
 
 def _read_fields(text: str) -> dict[str, Any]:

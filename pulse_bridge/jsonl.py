@@ -4,11 +4,12 @@ import asyncio
 import json
 import logging
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from pulse_bridge.bus import Consumer, Presence, Publisher, Query, Rejection
 from pulse_bridge.bus_url import BusUrl
@@ -18,6 +19,9 @@ from pulse_bridge.errors import BusUnavailableError, ConfigError, EventFormatErr
 from pulse_bridge.event import Event, EventId, from_json, to_fields, to_json
 
 logger = logging.getLogger(__name__)
+
+_BEGIN: Final = b'{"id":"'
+_BREATH_LINES: Final = 2000
 
 
 class JsonlBus:
@@ -37,9 +41,7 @@ class JsonlBus:
     async def publisher(self, presence: Presence | None) -> AsyncIterator[Publisher]:  # noqa: ARG002 - a file has no viewers
         """Open the file to append to; a line cut by a crash is ended first."""
         try:
-            known: dict[str, int] = {}
-            for event in read_events(self._path):
-                known[event.id.producer] = max(event.id.seq, known.get(event.id.producer, 0))
+            known = await _read_known(self._path)
             with _open_to_append(self._path) as file:
                 yield _JsonlPublisher(file, known)
         except OSError as error:
@@ -101,8 +103,11 @@ class _JsonlPublisher:
         try:
             self._file.write("".join(lines))
             self._file.flush()
+            is_there = os.fstat(self._file.fileno()).st_nlink > 0
         except OSError as error:
             raise BusUnavailableError(f"the recording cannot be written: {error.strerror}") from error
+        if not is_there:  # what is written is in no file that anybody finds
+            raise BusUnavailableError("the recording cannot be written: its file has been removed")
         return ()
 
     async def wait_lost(self) -> NoReturn:
@@ -111,15 +116,50 @@ class _JsonlPublisher:
         raise AssertionError
 
 
+async def _read_known(path: Path) -> dict[str, int]:
+    """Give each producer's highest seq in a file. Others have their turn meanwhile: it may be a gigabyte."""
+    known: dict[str, int] = {}
+    for count, (producer, seq) in enumerate(_read_ids(path)):
+        known[producer] = max(seq, known.get(producer, 0))
+        if count % _BREATH_LINES == 0:
+            await asyncio.sleep(0)
+    return known
+
+
+def _read_ids(path: Path) -> Iterator[EventId]:
+    if not path.exists():
+        return
+    _require_regular(path)
+    with path.open("rb") as file:
+        for line in file:
+            with suppress(EventFormatError):
+                yield _read_id(line)
+
+
+def _read_id(line: bytes) -> EventId:
+    """Read a line's id; of one as `to_json` writes it without the rest, which takes ten times as long.
+
+    Raises:
+        EventFormatError: It is no event, or a crash has cut it.
+    """
+    end = line.find(b'"', len(_BEGIN))
+    text = line[len(_BEGIN) : end]
+    if not (line.startswith(_BEGIN) and line.endswith(b"}\n") and text.isascii()) or b"\\" in text:
+        return from_json(line).id
+    return EventId.parse(text.decode())
+
+
 def read_events(path: Path, *, must_exist: bool = False) -> Iterator[Event]:
     """Yield a file's events; a line that is none is counted and said once at the end.
 
     Raises:
         OSError: The file cannot be read; one that is not there only with `must_exist`.
+        ConfigError: It is no file.
     """
     if not must_exist and not path.exists():
         return
     unreadable = 0
+    _require_regular(path)
     with path.open("rb") as file:
         for line in file:
             try:
@@ -128,6 +168,18 @@ def read_events(path: Path, *, must_exist: bool = False) -> Iterator[Event]:
                 unreadable += bool(line.strip())
     if unreadable:
         logger.warning("lines that are no events were passed over", extra={"path": str(path), "lines": unreadable})
+
+
+def _require_regular(path: Path) -> None:
+    """Refuse what would be waited for, or is read only once: a recording is gone through more than once.
+
+    Raises:
+        ConfigError: It is a pipe or a device.
+        OSError: It is not there.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder is refused by opening it
+        raise ConfigError(f"{path} is a pipe or a device, and no file: a recording is read more than once")
 
 
 def _open_to_append(path: Path) -> TextIOWrapper:

@@ -11,6 +11,8 @@ _HARMFUL: Final = re.compile(
 
 def printable(text: str) -> str:
     r"""Write each control character as Python would in a string, e.g. `\n` and `\x1b`; the rest stays."""
+    if text.isascii() and text.isprintable():  # nearly all of it, and three times as fast
+        return text
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

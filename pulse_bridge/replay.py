@@ -6,10 +6,12 @@ from typing import Final, Protocol
 
 from pulse_bridge.bus import Bus
 from pulse_bridge.event import Event
+from pulse_bridge.replay_ahead import read_ahead
 from pulse_bridge.replay_pace import Pace, Renumber
 from pulse_bridge.replay_select import Selection, Survey, select
 
 BATCH_EVENTS: Final = 500
+AHEAD_EVENTS: Final = 2 * BATCH_EVENTS
 TICK_S: Final = 1.0
 """Of the past: how often at most whoever watches the clock is told how late it is."""
 
@@ -106,13 +108,16 @@ class Replay:
         begun = query.since_ms is not None and bool(self._known.before or self._ticking)
         if begun:
             await self._begin(query.since_ms or 0)
-        async for event in select(self._bus, self._selection, self._known):
-            if not begun:
-                begun = True
-                await self._begin(event.observed_ms)
-            await self._give_in_time(event)
-        await self._flush()
+        async with read_ahead(select(self._bus, self._selection, self._known), AHEAD_EVENTS) as ahead:
+            async for event in ahead:
+                if not begun:
+                    begun = True
+                    await self._begin(event.observed_ms)
+                await self._give_in_time(event)
+                if not ahead.has_next:
+                    await self._flush()  # what is due does not wait for the next one to be found
         if begun and query.until_ms is not None and query.until_ms <= self._wall_ms():
+            self._shorten(query.until_ms)
             await self._pass_time(query.until_ms)
         return self.given - given_before
 
@@ -131,6 +136,7 @@ class Replay:
 
     async def _give_in_time(self, event: Event) -> None:
         at_ms = event.observed_ms
+        self._shorten(at_ms)
         if self._ticking:
             await self._pass_time(at_ms)
         if len(self._pending) >= self._batch_events or (self._pending and self._pace.wait_s(at_ms)):
@@ -142,6 +148,11 @@ class Replay:
         self._pending.append(event)
         if self._note:
             self._note(event)
+
+    def _shorten(self, next_ms: int) -> None:
+        left_out_ms = self._pace.shorten(self._clock_ms, next_ms)
+        if self._renumber:
+            self._renumber.shorten(left_out_ms)
 
     async def _flush(self) -> None:
         """Give what is due."""

@@ -20,17 +20,24 @@ class Pace:
 
     Args:
         speed: So many seconds of the past pass in one; None for as fast as it goes.
+        max_gap_s: No wait between two events is longer, in seconds of the replay; None for any.
         clock: Gives monotonic seconds.
         sleep: Waits so many seconds.
     """
 
     def __init__(
-        self, speed: float | None, *, clock: Callable[[], float] = time.monotonic, sleep: Sleep = asyncio.sleep
+        self,
+        speed: float | None,
+        *,
+        max_gap_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.speed = speed
+        self._max_gap_s = max_gap_s
         self._clock = clock
         self._sleep = sleep
-        self._from_ms: int | None = None
+        self._from_ms: float | None = None
         self._from_s = 0.0
 
     def begin(self, from_ms: int) -> None:
@@ -41,6 +48,18 @@ class Pace:
         """
         self._from_ms = from_ms
         self._from_s = self._clock()
+
+    def shorten(self, before_ms: float, next_ms: float) -> float:
+        """Leave out of a gap between two events what is too much; called once for each.
+
+        Returns:
+            Milliseconds of the past that are left out; they are due at once.
+        """
+        if self.speed is None or self._max_gap_s is None or self._from_ms is None:
+            return 0.0
+        left_out_ms = max(0.0, next_ms - before_ms - self._max_gap_s * 1000 * self.speed)
+        self._from_ms += left_out_ms
+        return left_out_ms
 
     def wait_s(self, instant_ms: float) -> float:
         """Give the seconds until an instant of the past is due; 0 for one that is."""
@@ -71,8 +90,9 @@ class Renumber:
         self._producer = producer
         self._speed = speed
         self._seq = 0
-        self._from_ms = 0
+        self._from_ms = 0.0
         self._to_ms = 0
+        self._newest_told_ms = 0
         self._runs: dict[tuple[str, str, int], int] = {}
         self._last_run: dict[tuple[str, str], int] = {}
 
@@ -81,9 +101,16 @@ class Renumber:
         self._from_ms, self._to_ms = from_ms, to_ms
         self._runs.clear()
 
+    def shorten(self, left_out_ms: float) -> None:
+        """Tell no time of what the pace leaves out."""
+        self._from_ms += left_out_ms
+
     def told_ms(self, instant_ms: int) -> int:
-        """Give the instant, in Unix milliseconds, as this replay tells it."""
-        return instant_ms if self._speed is None else self._moved_ms(instant_ms)
+        """Give the instant, in Unix milliseconds, as this replay tells it; it never goes back."""
+        if self._speed is None:
+            return instant_ms
+        self._newest_told_ms = max(self._newest_told_ms, self._moved_ms(instant_ms))
+        return self._newest_told_ms
 
     def __call__(self, event: Event) -> Event:
         """Give the event as this replay tells it. What is itself a replay keeps the id that it came with."""

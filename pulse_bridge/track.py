@@ -222,7 +222,7 @@ class JobTracker:
         state = self._judge(pulse, at, moved=self._life is not last)
         if self.state == state == "stale" and not new_run and before is not None and _look_same(pulse, before):
             return []
-        kind = _kind_of(self.state, state)
+        kind = kind_of(self.state, state)
         if kind == "recovered" and not new_run:
             self._note_pause(at.now_s - last.seen_at_s)
         return [self._tell(kind, state, pulse, at)]
@@ -296,7 +296,7 @@ def _starts_run(pulse: Pulse, before: Pulse | None) -> bool:
     return before is None or before.status != "running" or pulse.epoch < before.epoch
 
 
-def _kind_of(before: State | None, state: State) -> Kind:
+def kind_of(before: State | None, state: State) -> Kind:
     """Name the news that a pulse makes."""
     if before == "gone":
         return "change"

@@ -20,8 +20,9 @@ Where a thing is: `bus.py` the port; `options.py` the URL; `keys.py` the names o
 done on the server, `packing.py` commands as bytes; `topology.py` which server has which keys, `connection.py`
 redis-py and its errors; `channel.py` commands and replies in order, `channels.py` one for each server;
 `publisher.py`, `presence.py` and `sweep.py` what a sidecar does; `history.py` reading
-what was; `consumer.py` reading live, `reader.py` one stream of it, `cursor.py` a place in one and `entries.py`
-what stands there; `group.py` what a subscriber group keeps and `lease.py` whose turn it is.
+what was, and `job_entries.py` what a job's own stream says of it; `consumer.py` reading live, `reader.py` one
+stream of it, `cursor.py` a place in one and `entries.py` what stands there; `group.py` what a subscriber group
+keeps and `lease.py` whose turn it is.
 """
 
 from pulse_bridge_redis.bus import RedisBus

@@ -10,6 +10,7 @@ from pulse_bridge.event import Event
 from pulse_bridge_redis.consumer import open_consumer
 from pulse_bridge_redis.group import read_group
 from pulse_bridge_redis.history import read_history
+from pulse_bridge_redis.job_entries import ABSENT
 from pulse_bridge_redis.keys import Layout
 from pulse_bridge_redis.options import Target
 from pulse_bridge_redis.publisher import open_publisher
@@ -31,6 +32,11 @@ class RedisBus:
     def __init__(self, url: BusUrl) -> None:
         self._target = Target.of(url)
         self._layout = Layout(self._target.options.prefix, self._target.partitions)
+        reads_jobs = self._target.options.stream == "jobs"
+        self.keeps_signs_of_life = not reads_jobs
+        """Silence in its past says something of a host; see `pulse_bridge.replay_life`."""
+        self.history_note = ABSENT if reads_jobs else None
+        """What a person who reads its past must know."""
         self._told: set[str] = set()
         self._abandoned: dict[str, str] = {}
 

@@ -2,7 +2,7 @@
 
 import ssl
 from dataclasses import dataclass
-from typing import Annotated, Final, NamedTuple, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -42,6 +42,8 @@ class RedisOptions(BusOptions):
         job_maxlen: About so many entries are kept of one job's changes.
         job_expire_s: A job's stream goes so many seconds after its last event.
         seq_expire_s: A producer's last seq is known so long; a day more than the journal's age.
+        stream: What the past is read from: `events`, or `jobs`, each job's own, which go further back and hold
+            only what a chart needs.
         forget_after_s: A finished job, or one of a dead host, leaves the state hash after so many seconds.
         tls_ca: File of the authorities to trust; the system's where absent.
         tls_cert: File of our own certificate, with its key in it or in `tls_key`.
@@ -60,6 +62,7 @@ class RedisOptions(BusOptions):
     job_maxlen: int = Field(default=10_000, ge=1)
     job_expire_s: _Seconds = 7 * DAY_S
     seq_expire_s: _Seconds = 8 * DAY_S
+    stream: Literal["events", "jobs"] = "events"
     forget_after_s: _Seconds = 7 * DAY_S
     tls_ca: str | None = None
     tls_cert: str | None = None

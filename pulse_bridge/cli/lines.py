@@ -1,5 +1,7 @@
 """An event as a line that a person reads; pure."""
 
+from functools import lru_cache
+
 from pulse_bridge.event import Event, HostEvent, JobEvent, Number, format_time
 from pulse_bridge.printable import printable
 
@@ -9,17 +11,20 @@ def format_event(event: Event) -> str:
     begin = f"{format_time(event.observed_ms)}  "
     if isinstance(event, HostEvent):
         return f"{begin}{printable(event.host)}  {'host':9}  {_describe_host(event)}"
-    name = f"{printable(event.host)}/{printable(event.job)}"
+    name = _name(event.host, event.job)
     return f"{begin}{name}  {event.kind:9}  {event.state:7}  {_describe_job(event)}".rstrip()
 
 
+@lru_cache(maxsize=1024)
+def _name(host: str, job: str) -> str:
+    """Name a job. Those of a week are few, and come again and again."""
+    return f"{printable(host)}/{printable(job)}"
+
+
 def _describe_job(event: JobEvent) -> str:
-    parts = [f"{event.progress:5.1f} %", f"epoch {format_epoch(event)}", f"loss {format_loss(event)}"]
-    if event.eta_s is not None:
-        parts.append(f"ETA {format_span(event.eta_s)}")
-    if event.message:
-        parts.append(printable(event.message))
-    return "  ".join(parts)
+    eta = "" if event.eta_s is None else f"  ETA {format_span(event.eta_s)}"
+    message = f"  {printable(event.message)}" if event.message else ""
+    return f"{event.progress:5.1f} %  epoch {format_epoch(event)}  loss {format_loss(event)}{eta}{message}"
 
 
 def _describe_host(event: HostEvent) -> str:

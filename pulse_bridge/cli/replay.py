@@ -51,6 +51,7 @@ class Asked:
         source, to: URLs.
         subscribers: As the user wrote them.
         speed: None for as fast as it goes.
+        max_gap_s: The longest wait between two events; None for any.
         moves_times: So that it looks live.
     """
 
@@ -59,6 +60,7 @@ class Asked:
     to: str | None
     subscribers: tuple[str, ...]
     speed: float | None
+    max_gap_s: float | None
     as_json: bool
     moves_times: bool
     loop: bool
@@ -87,6 +89,13 @@ class Asked:
     type=_speed,
     metavar="X|max",
     help="So many seconds of the past pass in one.  [default: 1 with --to, --with or --now, else max]",
+)
+@click.option(
+    "--max-gap",
+    "max_gap_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Wait at most so long between two events, however long nothing was.",
 )
 @click.option("--to", metavar="URL", help="Publish them here, under a prefix of their own.")
 @click.option(
@@ -153,6 +162,8 @@ def _check(asked: Asked, *, speed_given: bool) -> None:
         raise click.UsageError(
             "--step waits for Enter and prints: leave out --speed, --loop, --follow, --to, --with."
         )
+    if asked.max_gap_s is not None and asked.speed is None:
+        raise click.UsageError("--max-gap shortens waits, and at this speed there are none: give --speed 1, say.")
     query = asked.selection.query
     if asked.follow and (asked.loop or asked.moves_times or query.until_ms is not None or query.limit is not None):
         raise click.UsageError("--follow has no end: leave out --loop, --now, --until and --limit.")

@@ -133,13 +133,14 @@ class Keys:
         return line.strip().lower() != b"q"
 
 
-def say_plan(known: Survey, *, destination: str, speed: float | None) -> None:
+def say_plan(known: Survey, *, destination: str, speed: float | None, max_gap_s: float | None = None) -> None:
     """Print how much it would be, and how long it would take."""
     if known.first_ms is None or known.last_ms is None:
         say("nothing there is what was asked for")
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in known.kinds.most_common())
     span_s = (known.last_ms - known.first_ms) / 1000
+    takes = "as long as it needs" if speed is None else format_span(span_s / speed)
     lines = [
         f"events  {known.events} ({kinds})",
         f"before  {len(known.before)} (the state of jobs as the range begins)",
@@ -147,7 +148,7 @@ def say_plan(known: Survey, *, destination: str, speed: float | None) -> None:
         f"from    {format_time(known.first_ms)}",
         f"to      {format_time(known.last_ms)} ({format_span(span_s)} later)",
         f"into    {destination}",
-        f"takes   {'as long as it needs' if speed is None else format_span(span_s / speed)}",
+        f"takes   {takes}{' at most' if max_gap_s is not None else ''}",
     ]
     click.echo("\n".join(lines))
 

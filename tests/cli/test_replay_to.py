@@ -177,6 +177,7 @@ def test_a_place_where_it_would_be_taken_for_live_is_refused(
         ("'0' is no speed", ["--speed", "0"]),
         ("'nan' is no speed", ["--speed", "nan"]),
         ("--now wants a speed", ["--now", "--speed", "max"]),
+        ("--max-gap shortens waits", ["--max-gap", "5"]),
         ("--step waits for Enter", ["--step", "--loop"]),
         ("--follow has no end", ["--follow", "--limit", "3"]),
         ("--follow has no end", ["--follow", "--now"]),
@@ -216,6 +217,13 @@ def test_a_dry_run_says_how_much_and_how_long_and_does_nothing(call: Caller, slo
         "takes   30 s",
     ):
         assert line in result.out.splitlines()
+
+
+def test_a_long_gap_need_not_be_waited_for(call: Caller, slow: Path) -> None:
+    arguments = ["replay", "--from", str(slow), "--json", "--speed", "1", "--max-gap", "0.1"]
+    result = call(*arguments)
+    assert [from_json(line).id.seq for line in result.out.splitlines()] == [1, 2]
+    assert "takes   1 min 00 s at most" in call(*arguments, "--dry-run").out.splitlines()
 
 
 def test_moved_times_look_live_and_keep_the_originals(call: Caller, recording: Path) -> None:

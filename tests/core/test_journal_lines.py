@@ -52,13 +52,16 @@ def test_a_row_is_asked_for_exactly_when_its_event_is(query: Query) -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 1, 3, 4, 100])
-async def test_the_lines_of_a_journal_are_its_history(limit: int | None, tmp_path: Path) -> None:
+async def test_the_pages_of_a_journal_are_its_history(limit: int | None, tmp_path: Path) -> None:
     with open_journal(tmp_path / "j.db") as journal:
         journal.append(EVENTS)
     bus = open_bus(f"journal://{tmp_path}/j.db")
     assert isinstance(bus, JournalBus)
     query = Query(hosts=["node?"], limit=limit)
-    expected = "".join([to_json(event) + "\n" async for event in bus.history(query)])
-    pages = list(bus.history_lines(query))
-    assert b"".join(page.text for page in pages).decode() == expected
-    assert sum(page.events for page in pages) == expected.count("\n")
+    expected = [event async for event in bus.history(query)]
+    pages = list(bus.history_pages(query))
+    assert [event for page in pages for event in page.to_events()] == expected
+    assert b"".join(page.to_json_lines() for page in pages).decode() == "".join(
+        to_json(event) + "\n" for event in expected
+    )
+    assert pages[-1].last_ms == expected[-1].observed_ms

@@ -76,6 +76,19 @@ async def test_a_repeat_after_a_new_connection_adds_nothing(bus: Bus) -> None:
     assert [str(event.id) for event in await history(bus)] == ["contract-1", "other-1"]
 
 
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b" \n"])
+@pytest.mark.parametrize("producer", ["p", "a-b", 'é"\\'])
+async def test_what_a_file_has_is_known_however_its_lines_are_written(
+    producer: str, ending: bytes, bus: Bus, path: Path
+) -> None:
+    events = [make_job_event(seq, id=EventId(producer, seq)) for seq in (1, 2)]
+    write_bytes(path, b"[1]\n" + b"".join(to_json(event).encode() + ending for event in events))
+    async with bus.publisher(None) as publisher:
+        assert await publisher.resume(EventId(producer, 9)) == EventId(producer, 2)
+        await publisher.publish(events)
+    assert list(read_events(path)) == events
+
+
 async def test_lines_that_are_no_events_are_passed_over_and_said_once(
     bus: Bus, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,6 +126,28 @@ async def test_a_full_disk_is_unavailable(bus: Bus) -> None:
         publisher._file = FullDisk()  # type: ignore[attr-defined]  # of this one publisher
         with pytest.raises(BusUnavailableError, match=os.strerror(errno.ENOSPC)):
             await publisher.publish([make_job_event(1)])
+
+
+async def test_a_file_that_is_removed_meanwhile_is_unavailable_and_a_new_connection_makes_it_anew(
+    bus: Bus, path: Path
+) -> None:
+    async with bus.publisher(None) as publisher:
+        await publisher.publish([make_job_event(1)])
+        os.unlink(path)
+        with pytest.raises(BusUnavailableError, match="has been removed"):
+            await publisher.publish([make_job_event(2)])
+    async with bus.publisher(None) as publisher:
+        await publisher.publish([make_job_event(2)])
+    assert [event.id.seq for event in read_events(path)] == [2]
+
+
+async def test_a_pipe_is_refused_and_not_waited_for(bus: Bus, path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="is a pipe or a device"):
+        await anext(aiter(bus.history(Query())))
+    with pytest.raises(ConfigError, match="is a pipe or a device"):
+        async with bus.publisher(None):
+            pass
 
 
 def test_a_recording_is_not_followed(bus: Bus) -> None:

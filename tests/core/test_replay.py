@@ -65,6 +65,7 @@ async def replayed(
     last_run: bool = False,
     speed: float | None = 1.0,
     tick_s: float | None = None,
+    max_gap_s: float | None = None,
     **options: object,
 ) -> list[tuple[str, float, object]]:
     clock, bus = Clock(), Past(*events)
@@ -75,7 +76,7 @@ async def replayed(
         bus,
         selection,
         known,
-        pace=Pace(speed, clock=clock, sleep=clock.sleep),
+        pace=Pace(speed, max_gap_s=max_gap_s, clock=clock, sleep=clock.sleep),
         sinks=[notes],
         wall_ms=lambda: T0 + 10**9,
         **options,  # type: ignore[arg-type]  # as the test says
@@ -167,6 +168,18 @@ async def test_ticks_come_between_events_by_the_past_s_clock_at_any_speed() -> N
 async def test_a_subscriber_s_own_longer_tick_is_kept() -> None:
     told = await replayed(at(1, 0), at(2, 11), tick_s=5)
     assert [what for verb, _, what in told if verb == "tick"] == [5000, 10_000]
+
+
+async def test_in_a_gap_that_is_shortened_every_tick_comes_and_the_last_ones_at_their_pace() -> None:
+    told = await replayed(at(1, 0), at(2, 6), query=Query(until_ms=T0 + 10_000), tick_s=1, max_gap_s=2)
+    assert told == [
+        ("begin", 0, ([], 0)),
+        ("give", 0, [1]),
+        *(("tick", max(0, second - 4), second * 1000) for second in (1, 2, 3, 4, 5)),
+        ("give", 2, [2]),
+        *(("tick", max(2, second - 6), second * 1000) for second in (7, 8, 9)),
+        ("finish", 3, 9000),
+    ]
 
 
 async def test_time_goes_on_to_the_end_of_the_range() -> None:

@@ -46,6 +46,31 @@ async def test_what_is_late_makes_nothing_behind_it_late() -> None:
         assert abs(clock.now_s - 100.0 - step / 10) < 0.051
 
 
+async def test_a_gap_is_shortened_to_the_longest_wait_that_is_wanted() -> None:
+    clock = Clock()
+    pace = Pace(2.0, max_gap_s=5, clock=clock, sleep=clock.sleep)
+    pace.begin(SAMPLE_MS)
+    waits = []
+    before_ms = SAMPLE_MS
+    for second in (4, 100, 101, 10_000):
+        begun_s = clock.now_s
+        pace.shorten(before_ms, SAMPLE_MS + second * 1000)
+        before_ms = SAMPLE_MS + second * 1000
+        await pace.wait(before_ms)
+        waits.append(round(clock.now_s - begun_s, 6))
+    assert waits == [2, 5, 0.5, 5]
+
+
+def test_told_times_pass_as_the_shortened_waits_do_and_never_go_back() -> None:
+    renumber = Renumber("r", speed=1.0)
+    renumber.begin(1_790_000_000_000, 1_800_000_000_000)
+    assert moved(renumber, observed_ms=1_790_000_001_000).observed_ms == 1_800_000_001_000
+    assert renumber.told_ms(1_790_000_001_000) == 1_800_000_001_000
+    renumber.shorten(3_595_000)
+    assert renumber.told_ms(1_790_000_002_000) == 1_800_000_001_000, "within what is left out"
+    assert moved(renumber, observed_ms=1_790_003_601_000).observed_ms == 1_800_000_006_000
+
+
 async def test_an_instant_before_the_begin_is_due_at_once() -> None:
     assert paced(1.0, Clock()).wait_s(SAMPLE_MS - 5000) == 0
 

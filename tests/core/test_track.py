@@ -37,6 +37,8 @@ def test_an_event_says_all_that_the_file_says() -> None:
         "learning_rate": 2e-05,
         "labels": {"profile": "TRIZ Engineer"},
         "observed_ms": 1000 * RUN + 1250,
+        "replay_of": None,
+        "replay_observed_ms": None,
     }
 
 
