@@ -115,7 +115,7 @@ async def examine(endpoint: Endpoint, topics: Topics, examination: Examination) 
     # Their states may be there, and only not have come with the rest.
     present = await _read_exactly(endpoint, topics, [state for state in orphans.values() if state not in left])
     orphans = {topic: state for topic, state in orphans.items() if state not in present}
-    for finding in _tell_what_is_left(endpoint, topics, retained, left, orphans, examination):
+    for finding in _tell_what_is_left(endpoint, topics, retained, examination, left=left, orphans=orphans):
         yield finding
 
 
@@ -168,9 +168,10 @@ def _tell_what_is_left(
     endpoint: Endpoint,
     topics: Topics,
     retained: Retained,
+    examination: Examination,
+    *,
     left: Sequence[str],
     orphans: Mapping[str, str],
-    examination: Examination,
 ) -> list[Finding]:
     found = []
     if left:
