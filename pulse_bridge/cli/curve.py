@@ -69,15 +69,23 @@ def draw_curve(
     ys = _scale((y for _, y in drawable), rows * down, log=log)
     lit = _light(points, xs, ys)
     lines = _as_stars(lit, columns, rows) if plain else _as_braille(lit, columns, rows)
-    labels = {0: ys.value(1.0), rows - 1: ys.value(0.0)}
-    if rows >= 5:  # noqa: PLR2004 - room for a line between
-        labels[(rows - 1) // 2] = ys.value(1 - ((rows - 1) // 2) / (rows - 1))
+    labels = _labels(ys, rows, down)
     edge = "|" if plain else "│"
     drawn = [
         f"{_short(labels[number]) if number in labels else '':>{_LABEL_CHARS}} {edge}{text}"
         for number, text in enumerate(lines)
     ]
     return [*drawn, _x_axis(xs, columns)]
+
+
+def _labels(ys: _Scale, rows: int, down: int) -> dict[int, float]:
+    """Give which value is told at which row, from the top; one value alone stands where it is drawn."""
+    if ys.low == ys.high:
+        return {rows - 1 - ys.dot(ys.value(0.0)) // down: ys.value(0.0)}
+    labels = {0: ys.value(1.0), rows - 1: ys.value(0.0)}
+    if rows >= 5:  # noqa: PLR2004 - room for a line between
+        labels[(rows - 1) // 2] = ys.value(1 - ((rows - 1) // 2) / (rows - 1))
+    return labels
 
 
 def _is_drawable(point: Point, *, log: bool) -> bool:
@@ -122,7 +130,7 @@ def _as_stars(lit: set[tuple[int, int]], columns: int, rows: int) -> list[str]:
 
 
 def _x_axis(xs: _Scale, columns: int) -> str:
-    begin, end = _short(xs.low), f"epoch {_short(xs.high)}"
+    begin, end = "" if xs.low == xs.high else _short(xs.low), f"epoch {_short(xs.high)}"
     room = columns - cell_len(begin) - cell_len(end)
     return " " * (_LABEL_CHARS + 2) + (begin + " " * room + end if room > 0 else end[:columns])
 

@@ -15,14 +15,14 @@ from typing import Final
 
 from pulse_bridge.bus import Batch, Bus
 from pulse_bridge.cli.output import say
-from pulse_bridge.cli.table import draw_table, last_rows
+from pulse_bridge.cli.table import draw_table, last_rows, list_jobs
 from pulse_bridge.cli.watch_detail import draw_job
 from pulse_bridge.cli.watch_help import draw_help
 from pulse_bridge.cli.watch_history import READING, read_job
 from pulse_bridge.cli.watch_past import Pasts
 from pulse_bridge.cli.watch_rows import JobKey
-from pulse_bridge.cli.watch_scene import Drawn, Scene
-from pulse_bridge.cli.watch_screen import Size, as_text
+from pulse_bridge.cli.watch_scene import MAX_NOTES, Drawn, Scene
+from pulse_bridge.cli.watch_screen import Frame, Size, as_text
 from pulse_bridge.cli.watch_state import Browse, press
 from pulse_bridge.cli.watch_terminal import Screen, choose_glyphs
 from pulse_bridge.cli.watch_words import Link
@@ -36,8 +36,6 @@ MIN_INTERVAL_S: Final = 0.1
 
 NOTE_S: Final = 30.0
 """How long a note is shown; what lasts is said of the host."""
-
-_MAX_NOTES: Final = 4
 
 
 def _press_ctrl_c() -> None:
@@ -68,7 +66,7 @@ class LiveTable:
         self._title = title
         self._leave = leave
         self._glyphs = choose_glyphs(os.environ, sys.stdout.encoding)
-        self._notes: deque[tuple[float, str]] = deque(maxlen=_MAX_NOTES)
+        self._notes: deque[tuple[float, str]] = deque(maxlen=MAX_NOTES)
         self._changed = asyncio.Event()
         self._painting = False
         self._link: Link | None = None
@@ -77,6 +75,7 @@ class LiveTable:
         self._meanwhile: list[JobEvent] = []
         self._browse = Browse()
         self._listed: Sequence[JobKey] = ()
+        self._listing = self._browse.listing
         self._page_rows = 1
 
     # What comes from the bus
@@ -118,12 +117,12 @@ class LiveTable:
         else:
             again = before is not None
             self._link = Link(connected=False, reason=reason, since_s=time.time(), again=again)
-            self._pasts.forget_whole()
+            self._pasts.forget_asked()
         self._changed.set()
 
     def missed(self) -> None:
         """Ask the bus again for the past."""
-        self._pasts.forget_whole()
+        self._pasts.forget_asked()
 
     def _resumed(self) -> None:
         """Count silence anew: who was suspended did not listen."""
@@ -136,10 +135,17 @@ class LiveTable:
     # What the person does
 
     def _press(self, key: str) -> None:
+        is_written = self._browse.typing and len(key) == 1
+        if self._listing != self._browse.listing and not is_written:
+            # Keys came faster than frames: this one means the list that those before it have made.
+            self._list(list_jobs(self._scene(keys=True), self._browse))
         self._browse = press(self._browse, key, self._listed, self._page_rows)
         if self._browse.over:
             self._leave()
         self._changed.set()
+
+    def _list(self, listed: Sequence[JobKey]) -> None:
+        self._listed, self._listing = listed, self._browse.listing
 
     def _ask_for_past(self) -> None:
         """Have the past read of the job that is looked at, unless it is known; of another job no longer."""
@@ -148,22 +154,18 @@ class LiveTable:
         key = browse.selected if is_looked_at else None
         if self._asking and self._asking[0] != key:
             self._asking[1].cancel()
+            self._pasts.of(self._asking[0]).why = ""
             self._asking = None
         if key is None or self._bus is None or self._asking:
             return
         past = self._pasts.of(key)
-        if not past.whole and (self._link is None or self._link.connected):
+        if not past.asked and (self._link is None or self._link.connected):
             past.why = READING
             self._meanwhile = []
             self._asking = key, asyncio.ensure_future(self._read_past(self._bus, key))
 
     async def _read_past(self, bus: Bus, key: JobKey) -> None:
-        history = await read_job(bus, key)
-        if history.events:
-            self._pasts.put(key, history.events, self._meanwhile, history.why)
-        past = self._pasts.of(key)
-        past.why = history.why
-        past.whole = True  # as whole as it gets; a new connection makes us ask again
+        self._pasts.put(key, await read_job(bus, key), self._meanwhile)
         self._asking = None
         self._changed.set()
 
@@ -172,7 +174,9 @@ class LiveTable:
     async def run(self) -> None:
         """Paint after each change and once a second; the last frame stays on the ordinary screen."""
         await self._changed.wait()
-        screen = Screen(self._press, self._changed.set, self._resumed)
+        screen = Screen(
+            on_key=self._press, on_change=self._changed.set, on_resume=self._resumed, on_hangup=self._leave
+        )
         try:
             with contextlib.suppress(OSError), self._logs_below(), screen.shown():
                 self._painting = True
@@ -187,9 +191,7 @@ class LiveTable:
         while True:
             self._changed.clear()
             self._ask_for_past()
-            drawn = self._draw(screen.size(), keys=screen.has_keys)
-            self._listed, self._page_rows, self._browse = drawn.listed, drawn.page_rows, drawn.browse
-            await screen.draw(drawn.frame)
+            await screen.draw(self._draw(screen.size(), keys=screen.has_keys))
             await asyncio.sleep(MIN_INTERVAL_S)
             rest_s = 1.0 - time.time() % 1.0
             # Not by wait_for: before Python 3.12 it loses a cancellation that comes together with the change.
@@ -197,12 +199,17 @@ class LiveTable:
                 async with asyncio.timeout(rest_s):
                     await self._changed.wait()
 
-    def _draw(self, size: Size, *, keys: bool) -> Drawn:
-        scene, browse = self._scene(keys=keys), self._browse
+    def _draw(self, size: Size, *, keys: bool) -> Frame:
+        drawn = self._draw_page(self._scene(keys=keys), self._browse, size)
+        self._page_rows, self._browse = drawn.page_rows, drawn.browse
+        self._list(drawn.listed)
+        return drawn.frame
+
+    def _draw_page(self, scene: Scene, browse: Browse, size: Size) -> Drawn:
         if browse.page == "job" and browse.selected:
             return draw_job(scene, browse, self._listed, size)
         if browse.page == "help":
-            return Drawn(draw_help(scene, size), self._listed, self._page_rows, browse)
+            return draw_help(scene, browse, self._listed, size)
         return draw_table(scene, browse, size)
 
     def _scene(self, *, keys: bool) -> Scene:
@@ -221,10 +228,10 @@ class LiveTable:
         )
 
     def _print_last(self, screen: Screen) -> None:
-        if self.fleet.jobs and not screen.is_stuck:
+        if self.fleet.jobs:
             scene = replace(self._scene(keys=False), notes=())
-            with contextlib.suppress(OSError):
-                print(*as_text(last_rows(scene, self._browse, screen.size())), sep="\n", flush=True)  # noqa: T201
+            lines = as_text(last_rows(scene, self._browse, screen.size()))
+            screen.print_after("".join(f"{text}\n" for text in lines))
 
     @contextmanager
     def _logs_below(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ def write_json(event: Event) -> None:
 
 def is_terminal(stream: TextIO) -> bool:
     """Say whether a person looks at a stream that can be painted on."""
-    return stream.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+    return stream.isatty() and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
 
 
 def is_reader_gone() -> bool:

@@ -16,6 +16,7 @@ from pulse_bridge.cli.watch_columns import (
 from pulse_bridge.cli.watch_rows import (
     Group,
     Job,
+    JobKey,
     choose,
     group,
     needs_words,
@@ -27,7 +28,7 @@ from pulse_bridge.cli.watch_scene import Drawn, Scene, assemble, footer
 from pulse_bridge.cli.watch_screen import Row, Size, highlight, line, shown, span
 from pulse_bridge.cli.watch_state import Browse, settle
 from pulse_bridge.cli.watch_words import VOICE_STYLES, Voice, describe_host
-from pulse_bridge.event import STATES, State
+from pulse_bridge.event import FINISHED_STATES, STATES, State
 
 _SMALL_ROWS: Final = 8
 """A terminal of fewer rows shows nothing but jobs and their titles."""
@@ -41,13 +42,8 @@ _FEWER_HINTS: Final = ("Enter job  / filter  ? help  q quit", "? help  q quit")
 def draw_table(scene: Scene, browse: Browse, size: Size) -> Drawn:
     """Draw the list around the selected job."""
     heard = voices(scene.fleet, scene.at, scene.link)
-    jobs = sort(choose(scene.fleet, heard, browse.words), browse.order, backwards=browse.backwards)
-    groups = (
-        group(jobs, scene.fleet, filtered=bool(browse.words.strip()))
-        if browse.grouped
-        else [Group(None, jobs, {})]
-    )
-    listed = [job.key for item in groups for job in item.jobs]
+    groups = _groups(scene, browse, heard)
+    listed = _listed(groups)
     browse = settle(browse, listed)
     small = size.height < _SMALL_ROWS
     foot = footer(scene, size)
@@ -72,6 +68,22 @@ def draw_table(scene: Scene, browse: Browse, size: Size) -> Drawn:
         foot = [*foot, _status(scene, browse, len(listed), len(scene.fleet.jobs), size)]
     head = [*head, draw_titles(columns, browse, scene, size)]
     return Drawn(assemble(head, body, foot, size), listed, rows, browse)
+
+
+def list_jobs(scene: Scene, browse: Browse) -> list[JobKey]:
+    """Give the jobs in the order in which the list has them."""
+    return _listed(_groups(scene, browse, voices(scene.fleet, scene.at, scene.link)))
+
+
+def _groups(scene: Scene, browse: Browse, heard: Mapping[str, Voice]) -> list[Group]:
+    jobs = sort(choose(scene.fleet, heard, browse.words), browse.order, backwards=browse.backwards)
+    if browse.grouped:
+        return group(jobs, scene.fleet, filtered=bool(browse.words.strip()))
+    return [Group(None, jobs, {})]
+
+
+def _listed(groups: Sequence[Group]) -> list[JobKey]:
+    return [job.key for item in groups for job in item.jobs]
 
 
 def last_rows(scene: Scene, browse: Browse, size: Size) -> list[Row]:
@@ -111,7 +123,7 @@ def _lines(groups: Sequence[Group]) -> list[_Line]:
     return lines
 
 
-def _scroll(browse: Browse, lines: Sequence[_Line], listed: Sequence[tuple[str, str]], rows: int) -> Browse:
+def _scroll(browse: Browse, lines: Sequence[_Line], listed: Sequence[JobKey], rows: int) -> Browse:
     """Move the window just so far that the selected job is in it, below its host's heading."""
     top = browse.top
     if listed and browse.index:
@@ -155,7 +167,7 @@ def _counts(states: Mapping[State, int]) -> str:
 
 def _hosts_below(scene: Scene, heard: Mapping[str, Voice], size: Size) -> list[Row]:
     """Say of hosts without a heading what is to be said of them."""
-    unfinished = {job.host for job in scene.fleet.jobs.values() if job.state not in {"done", "error", "gone"}}
+    unfinished = {job.host for job in scene.fleet.jobs.values() if job.state not in FINISHED_STATES}
     found = [
         (name, host)
         for name, host in sorted(scene.fleet.hosts.items())

@@ -166,7 +166,7 @@ def _events(past: Past, scroll: int, scene: Scene, size: Size, rows: int, *, zon
     """Draw what happened, the newest first, below a line that says how far back it reaches."""
     if past.why:
         reach = f"what happened; {past.why}"
-    elif past.whole:
+    elif past.asked:
         reach = "what happened, as far as the bus keeps it"
     else:
         reach = f"what happened since {_local(past.since_ms, scene, zone)}"

@@ -1,10 +1,13 @@
 """What each key does; pure."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from pulse_bridge.cli.watch_rows import ORDERS
-from pulse_bridge.cli.watch_scene import Scene, assemble, footer
-from pulse_bridge.cli.watch_screen import Frame, Size, line
+from pulse_bridge.cli.watch_rows import ORDERS, JobKey
+from pulse_bridge.cli.watch_scene import Drawn, Scene, assemble, footer
+from pulse_bridge.cli.watch_screen import Row, Size, line, wrap
+from pulse_bridge.cli.watch_state import Browse
 
 KEYS: Final = (
     ("↑ ↓  j k", "the job above, the job below"),
@@ -25,11 +28,31 @@ KEYS: Final = (
 )
 
 
-def draw_help(scene: Scene, size: Size) -> Frame:
-    """Draw what each key does; it says when there is no room for all."""
-    foot = [*footer(scene, size), line("Esc goes back", size, "dim")]
-    room = size.height - len(foot) - 1
-    entries = KEYS if len(KEYS) <= room else (*KEYS[: max(0, room - 1)], ("", "a higher terminal shows the rest"))
-    arrows = {"↑ ↓  j k": "j k"} if scene.glyphs.plain else {}
-    body = [line(f"{arrows.get(key, key):>10}  {what}", size, glyphs=scene.glyphs) for key, what in entries]
-    return assemble([line("Keys", size, "bold underline")], body, foot, size)
+_KEY_WIDTH: Final = 10
+_MAX_LINES: Final = 9
+
+
+def draw_help(scene: Scene, browse: Browse, listed: Sequence[JobKey], size: Size) -> Drawn:
+    """Draw what each key does, from the line on to which it was scrolled.
+
+    Args:
+        listed: The jobs as the table had them, for the way back.
+    """
+    body = [row for key, what in KEYS for row in _entry(key, what, scene, size)]
+    foot = footer(scene, size)
+    rows = max(1, size.height - len(foot) - 2)
+    browse = replace(browse, scroll=min(browse.scroll, max(0, len(body) - rows)))
+    hint = "Esc goes back" if len(body) <= rows else "Esc goes back, j k show the rest"
+    head = [line("Keys", size, "bold underline", glyphs=scene.glyphs)]
+    foot = [*foot, line(hint, size, "dim", glyphs=scene.glyphs)]
+    return Drawn(assemble(head, body[browse.scroll : browse.scroll + rows], foot, size), listed, rows, browse)
+
+
+def _entry(key: str, what: str, scene: Scene, size: Size) -> list[Row]:
+    shown = "j k" if scene.glyphs.plain and "↑" in key else key
+    texts = wrap(what, max(1, size.width - _KEY_WIDTH - 2), _MAX_LINES)
+    names = [shown] + [""] * (len(texts) - 1)
+    return [
+        line(f"{name:>{_KEY_WIDTH}}  {text}", size, glyphs=scene.glyphs)
+        for name, text in zip(names, texts, strict=True)
+    ]

@@ -15,6 +15,7 @@ MAX_POINTS: Final = 2048
 
 MAX_MOMENTS: Final = 100
 _MAX_MESSAGE_CHARS: Final = 300
+_GAP: Final = (0.0, math.nan)
 
 
 class Moment(NamedTuple):
@@ -66,8 +67,9 @@ class Past:
 
     Args:
         since_ms: Unix milliseconds of the first event.
-        whole: All of it is here that the bus keeps.
-        why: If not, why, in words; while the bus is being asked, that.
+        asked: The bus was asked for it, and nothing was missed since.
+        lowest: Epoch and loss.
+        why: It is not all that the bus keeps, and why, in words; while the bus is being asked, that.
     """
 
     run: int | None = None
@@ -75,16 +77,16 @@ class Past:
     moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=MAX_MOMENTS))
     lowest: tuple[float, float] | None = None
     since_ms: int = 0
-    whole: bool = False
+    asked: bool = False
     why: str = ""
-    _newest: JobEvent | None = None
+    newest: JobEvent | None = None
 
     def add(self, event: JobEvent) -> None:
         """Take in an event; one that is not newer is known already."""
-        before = self._newest
+        before = self.newest
         if before is not None and event.observed_ms <= before.observed_ms and event.id.seq <= before.id.seq:
             return
-        self._newest = event
+        self.newest = event
         self.since_ms = self.since_ms or event.observed_ms
         if event.run != self.run:
             self.run, self.curve, self.lowest = event.run, Curve(), None
@@ -92,6 +94,23 @@ class Past:
             self.moments.append(Moment(event.observed_ms, event.state, what))
         if before is None or _point_of(before) != _point_of(event):
             self._add_point(event)
+
+    def go_on(self, later: "Past") -> None:
+        """Take in what was seen after this, with something unknown between them."""
+        if later.run != self.run:
+            self.run, self.curve, self.lowest = later.run, later.curve, later.lowest
+        else:
+            for point in (_GAP, *later.curve.points):
+                self.curve.add(*point)
+            both = [point for point in (self.lowest, later.lowest) if point]
+            self.lowest = min(both, key=lambda point: point[1], default=None)
+        self.moments.extend(later.moments)
+        self.newest = later.newest
+
+    @property
+    def until_ms(self) -> int:
+        """Unix milliseconds of the newest event; 0 where there is none."""
+        return self.newest.observed_ms if self.newest else 0
 
     def _add_point(self, event: JobEvent) -> None:
         if event.state == "error" and not event.diverged:
@@ -140,20 +159,24 @@ class Pasts:
             past = self._pasts[key] = Past()
         return past
 
-    def put(self, key: JobKey, history: Iterable[JobEvent], since: Iterable[JobEvent], why: str = "") -> None:
-        """Put what the bus had kept in the place of what was seen.
+    def put(self, key: JobKey, read: Past, meanwhile: Iterable[JobEvent]) -> None:
+        """Put what the bus had in the place of what was seen; where it gave out before that, add what was seen.
 
         Args:
-            history: In the order of the bus.
-            since: What came while it was read.
-            why: It is not all that the bus has; says why.
+            meanwhile: What came while it was read.
         """
-        past = Past(whole=not why, why=why)
-        for event in (*history, *since):
-            past.add(event)
-        self._pasts[key] = past
+        seen = self.of(key)
+        if read.until_ms == 0:
+            seen.why, read = read.why, seen
+        elif read.why and read.until_ms < seen.since_ms:
+            read.go_on(seen)
+        else:
+            for event in meanwhile:
+                read.add(event)
+        read.asked = True
+        self._pasts[key] = read
 
-    def forget_whole(self) -> None:
-        """Take no past for whole any more: something was missed."""
+    def forget_asked(self) -> None:
+        """Have the bus asked again for every past: something was missed."""
         for past in self._pasts.values():
-            past.whole = False
+            past.asked = False

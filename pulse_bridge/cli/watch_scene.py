@@ -13,7 +13,7 @@ from pulse_bridge.clock import Instant
 from pulse_bridge.event import JobEvent, State
 from pulse_bridge.fleet import Fleet
 
-_MAX_NOTES: Final = 4
+MAX_NOTES: Final = 4
 
 
 class Look(NamedTuple):
@@ -83,7 +83,7 @@ def footer(scene: Scene, size: Size) -> list[Row]:
     sentence = describe_link(scene.link, scene.at)
     rows = [line(sentence, size, "bold yellow", glyphs=scene.glyphs)] if sentence else []
     rows += [line(text, size, "cyan", glyphs=scene.glyphs) for text in scene.lasting]
-    rows += [line(text, size, "yellow", glyphs=scene.glyphs) for text in scene.notes[-_MAX_NOTES:]]
+    rows += [line(text, size, "yellow", glyphs=scene.glyphs) for text in scene.notes[-MAX_NOTES:]]
     return rows[: max(0, size.height // 3)]
 
 

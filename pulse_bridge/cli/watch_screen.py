@@ -114,16 +114,21 @@ def line(text: str, size: Size, style: str = "", *, glyphs: Glyphs = RICH) -> Ro
 
 
 def wrap(text: str, width: int, most: int) -> list[str]:
-    """Break a text at spaces into at most so many lines; what is left over stays on the last."""
+    """Break a text at spaces into at most so many lines; what is left over stays on the last.
+
+    Args:
+        width: In columns; a longer word is broken anywhere.
+    """
     lines: list[str] = []
-    current = ""
-    for word in shown(text).split(" "):
-        longer = f"{current} {word}" if current else word
-        if current and len(lines) < most - 1 and cell_len(longer) > width:
-            lines.append(current)
-            longer = word
-        current = longer
-    return [*lines, current]
+    rest = shown(text)
+    while len(lines) < most - 1 and cell_len(rest) > width:
+        head = _head(rest, width) or rest[:1]
+        # A space just behind the line ends it as well as one in it.
+        at = rest.rfind(" ", 1, len(head) + 1)
+        head = rest[:at] if at > 0 else head
+        lines.append(head)
+        rest = rest[len(head) :].lstrip(" ")
+    return [*lines, rest] if rest or not lines else lines
 
 
 def highlight(row: Row, size: Size) -> Row:

@@ -25,7 +25,7 @@ class Browse:
         selected: The job under the cursor; None at the top, whatever stands there.
         index: Its place in the list, kept for when it leaves.
         top: The first line of the list that is on the screen.
-        scroll: So many events of the job's page are above what is shown.
+        scroll: So many events of the job's page, or lines of the help, are above what is shown.
         log: The curve is logarithmic.
         over: The person wants to leave.
     """
@@ -43,6 +43,11 @@ class Browse:
     scroll: int = 0
     log: bool = False
     over: bool = False
+
+    @property
+    def listing(self) -> tuple[str, bool, bool, str]:
+        """Give what decides which jobs are listed, and in which order."""
+        return self.order, self.backwards, self.grouped, self.words
 
 
 def settle(browse: Browse, listed: Sequence[JobKey]) -> Browse:
@@ -70,9 +75,10 @@ def press(browse: Browse, key: str, listed: Sequence[JobKey], page_rows: int) ->
     if browse.typing:
         return _type(browse, key, listed, page_rows)
     if browse.page == "help":
-        return replace(browse, page=browse.back) if key in {"esc", "q", "?", "enter"} else browse
+        is_left = key in {"esc", "q", "?", "enter"}
+        return replace(browse, page=browse.back, scroll=0) if is_left else _scroll(browse, key, page_rows)
     if key == "?":
-        return replace(browse, page="help", back=browse.page)
+        return replace(browse, page="help", back=browse.page, scroll=0)
     if browse.page == "job":
         return _press_on_job(browse, key, listed, page_rows)
     return _press_on_table(browse, key, listed, page_rows)
@@ -149,5 +155,10 @@ def _press_on_job(browse: Browse, key: str, listed: Sequence[JobKey], page_rows:
         here = listed.index(browse.selected) if browse.selected in listed else browse.index
         index = min(len(listed) - 1, max(0, here + (1 if key == "n" else -1)))
         return replace(browse, index=index, selected=listed[index], scroll=0)
-    step = {**_MOVES, "pgup": -page_rows, "pgdn": page_rows, "home": -browse.scroll}.get(key, 0)
-    return replace(browse, scroll=max(0, browse.scroll + step))
+    return _scroll(browse, key, page_rows)
+
+
+def _scroll(browse: Browse, key: str, page_rows: int) -> Browse:
+    """Move what is below or above into sight; the drawing knows where the end is."""
+    steps = {**_MOVES, "pgup": -page_rows, "pgdn": page_rows, " ": page_rows, "home": -browse.scroll}
+    return replace(browse, scroll=max(0, browse.scroll + steps.get(key, 0)))

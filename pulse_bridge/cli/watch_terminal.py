@@ -21,7 +21,7 @@ _LEAVE: Final = "\x1b[m\x1b[?2026l\x1b[?7h\x1b[?25h\x1b[?1049l"
 _CANCEL: Final = "\x18"
 """Ends a sequence that was cut off. Source: ECMA-48 §8.3.6."""
 
-_LEAVE_S: Final = 1.0
+_STUCK_S: Final = 1.0
 """So long the end waits for a terminal that takes nothing (Ctrl-S, a lost line)."""
 
 _DEFAULT_SIZE: Final = Size(80, 24)
@@ -42,14 +42,21 @@ class Screen:
         on_key: Called with each key; not if standard input is no terminal.
         on_change: Called when all must be drawn anew.
         on_resume: Called when the program goes on after it was suspended.
+        on_hangup: Called when the terminal is closed.
     """
 
     def __init__(
-        self, on_key: Callable[[str], None], on_change: Callable[[], None], on_resume: Callable[[], None]
+        self,
+        *,
+        on_key: Callable[[str], None],
+        on_change: Callable[[], None],
+        on_resume: Callable[[], None],
+        on_hangup: Callable[[], None],
     ) -> None:
         self._on_key = on_key
         self._on_change = on_change
         self._on_resume = on_resume
+        self._on_hangup = on_hangup
         self._output = sys.stdout.fileno()
         self._input = _keyboard()
         self._saved: list[Any] | None = termios.tcgetattr(self._input) if self._input is not None else None
@@ -64,11 +71,6 @@ class Screen:
     def has_keys(self) -> bool:
         """Say whether there is a keyboard."""
         return self._input is not None
-
-    @property
-    def is_stuck(self) -> bool:
-        """Say that the terminal took not even what leaves it; whoever writes more may wait for ever."""
-        return self._stuck
 
     def size(self) -> Size:
         """Give the terminal's size now."""
@@ -103,8 +105,11 @@ class Screen:
             signal.SIGWINCH: self._renew,
             signal.SIGCONT: self._resume,
         }
+        # What is ignored stays so: nohup, and a shell without job control.
         if signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN:
             handlers[signal.SIGTSTP] = self._suspend
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            handlers[signal.SIGHUP] = self._on_hangup
         return handlers
 
     def _enter(self) -> None:
@@ -118,6 +123,12 @@ class Screen:
             self._write_now(_CANCEL + _LEAVE if self._torn else _LEAVE)
             if self._input is not None and self._saved is not None:
                 termios.tcsetattr(self._input, termios.TCSANOW, self._saved)
+
+    def print_after(self, text: str) -> None:
+        """Write a text where the shell goes on, once the screen is left; not to a terminal that takes nothing."""
+        with contextlib.suppress(OSError), _writer(self._output) as self._writer:
+            if not self._stuck:
+                self._write_now(text)
 
     def _suspend(self) -> None:
         """Give the terminal back and stop as Ctrl-Z stops any program; goes on at SIGCONT."""
@@ -159,13 +170,14 @@ class Screen:
             return 0
 
     def _write_now(self, text: str) -> None:
-        data = text.encode()
-        end_s = time.monotonic() + _LEAVE_S
+        data = text.encode(errors="replace")
         poll = select.poll()
         poll.register(self._writer, select.POLLOUT)
-        while data and (rest_s := end_s - time.monotonic()) > 0:
-            if poll.poll(rest_s * 1000):
-                data = data[self._write_some(data) :]
+        taken_s = time.monotonic()
+        while data and (rest_s := taken_s + _STUCK_S - time.monotonic()) > 0:
+            if poll.poll(rest_s * 1000) and (count := self._write_some(data)):
+                data = data[count:]
+                taken_s = time.monotonic()
         self._stuck = bool(data)
 
     # Keys

@@ -70,3 +70,14 @@ def test_one_point_and_points_in_a_line_are_drawn(points: list[tuple[float, floa
 def test_numbers_of_any_size_keep_to_their_column(value: float) -> None:
     lines = draw_curve([(0.0, value), (1.0, -value)], 40, 6)
     assert all(cell_len(line) <= 40 for line in lines)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("height", [3, 4, 12])
+def test_a_value_that_stays_is_told_once_where_it_is_drawn(height: int, *, plain: bool, log: bool) -> None:
+    *rows, axis = draw_curve([(2, 10)], 40, height, plain=plain, log=log)
+    [told] = [row for row in rows if row[:11].strip()]
+    assert told.split()[0] == "10"
+    assert told[12:].strip(), "the point is on the same row"
+    assert axis.split() == ["epoch", "2"]

@@ -43,9 +43,7 @@ def observed_ms(clock: Clock) -> int:
 
 def screen(view: LiveTable) -> str:
     view._ask_for_past()
-    drawn = view._draw(Size(120, 30), keys=True)
-    view._listed, view._page_rows, view._browse = drawn.listed, drawn.page_rows, drawn.browse
-    return "\n".join(as_text(drawn.frame))
+    return "\n".join(as_text(view._draw(Size(120, 30), keys=True)))
 
 
 @asynccontextmanager
@@ -170,6 +168,28 @@ async def test_what_was_missed_makes_it_ask_again(tmp_path: Path) -> None:
         view.missed()
         assert "the bus is being asked for what was before" in screen(view)
         await wait_until(lambda: "as far as the bus keeps it" in screen(view), "it is read again")
+
+
+@pytest.mark.parametrize(
+    ("keys", "job"),
+    [
+        (["/", "b", "e", "t", "enter", "enter"], "beta"),
+        (["L", "enter"], "gamma"),
+        (["L", "r", "down", "enter"], "beta"),
+        (["/", "a", "down", "enter", "enter"], "beta"),
+        (["L", "enter", "n"], "beta"),
+    ],
+)
+async def test_keys_that_come_faster_than_frames_mean_the_list_that_those_before_them_made(
+    keys: list[str], job: str
+) -> None:
+    view = LiveTable()
+    for seq, name in enumerate(["alpha", "beta", "gamma"], 1):
+        view.fleet.apply(make_job_event(seq, job=name, loss=9.0 - seq), read_clocks())
+    screen(view)
+    for key in keys:
+        view._press(key)
+    assert screen(view).startswith(f"node1/{job} ")
 
 
 def test_q_leaves() -> None:

@@ -153,10 +153,10 @@ def test_a_terminal_says_that_it_waits_for_a_journal(home: Home) -> None:
         assert terminal.wait() == 0
 
 
-def test_a_terminal_that_cannot_be_painted_on_gets_lines(home: Home, journal: Journal) -> None:
+@pytest.mark.parametrize("term", ["dumb", "unknown", ""])
+def test_a_terminal_that_cannot_be_painted_on_gets_lines(term: str, home: Home, journal: Journal) -> None:
     journal.append([make_job_event(job="a")])
-    dumb = {**home.environ, "TERM": "dumb"}
-    with Terminal(["watch"], environ=dumb, term="dumb", cwd=home.folder) as terminal:
+    with Terminal(["watch"], environ=home.environ, term=term, cwd=home.folder) as terminal:
         terminal.wait_for("node1/a  change")
         assert "\x1b" not in terminal.raw
 

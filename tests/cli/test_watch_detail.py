@@ -1,6 +1,7 @@
 """One job by itself: what is so, what is wrong, its loss as a curve, and what happened."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
@@ -171,18 +172,60 @@ def test_how_far_back_it_reaches_is_said() -> None:
     scene = scene_of(event(1))
     assert any(line.startswith("what happened since ") for line in draw(scene))
     assert scene.past is not None
-    scene.past.whole = True
+    scene.past.asked = True
     assert "what happened, as far as the bus keeps it" in draw(scene)
     scene.past.why = "this bus keeps no past"
     assert "what happened; this bus keeps no past" in draw(scene)
 
 
+def past_of(*numbers: int) -> Past:
+    past = Past()
+    for n in numbers:
+        past.add(event(n, epoch=n, loss=n))
+    return past
+
+
 def test_what_comes_while_the_past_is_read_is_added_once() -> None:
     pasts = Pasts()
     pasts.add(event(3, epoch=3, loss=3))
-    pasts.put(KEY, [event(n, epoch=n, loss=n) for n in (1, 2, 3)], [event(n, epoch=n, loss=n) for n in (3, 4)])
+    pasts.put(KEY, past_of(1, 2, 3), [event(n, epoch=n, loss=n) for n in (3, 4)])
     assert [x for x, _ in pasts.of(KEY).curve.points] == [1, 2, 3, 4]
-    assert pasts.of(KEY).whole
+    assert pasts.of(KEY).asked
+
+
+def test_a_past_that_was_not_read_to_its_end_takes_nothing_of_what_was_seen() -> None:
+    pasts = Pasts()
+    for n in (8, 9):
+        pasts.add(event(n, epoch=n, loss=n))
+    read = past_of(1, 2, 3)
+    read.why = "it is long"
+    pasts.put(KEY, read, [event(9, epoch=9, loss=9)])
+    past = pasts.of(KEY)
+    assert [x for x, y in past.curve.points if math.isfinite(y)] == [1, 2, 3, 8, 9]
+    assert math.isnan(past.curve.points[3][1]), "what lies between is not known"
+    assert past.lowest == (1.0, 1.0)
+    assert past.why == "it is long"
+    pasts.add(event(10, epoch=10, loss=0.5))
+    assert pasts.of(KEY).lowest == (10.0, 0.5)
+
+
+def test_of_an_earlier_run_only_what_happened_stays_where_the_past_was_not_read_to_its_end() -> None:
+    pasts = Pasts()
+    pasts.add(event(8, epoch=1, loss=8, run=1_790_000_900))
+    read = past_of(1, 2, 3)
+    read.why = "it is long"
+    pasts.put(KEY, read, [])
+    assert pasts.of(KEY).curve.points == [(1, 8)]
+    assert len(pasts.of(KEY).moments) == 2
+
+
+def test_a_past_that_cannot_be_read_leaves_what_was_seen() -> None:
+    pasts = Pasts()
+    pasts.add(event(8, epoch=8, loss=8))
+    read = Past(why="it cannot be read")
+    pasts.put(KEY, read, [])
+    assert pasts.of(KEY).curve.points == [(8, 8)]
+    assert pasts.of(KEY).why == "it cannot be read"
 
 
 @pytest.mark.parametrize("width", [10, 20, 40, 80, 200])

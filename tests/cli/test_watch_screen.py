@@ -119,3 +119,16 @@ def test_a_sentence_is_broken_at_spaces() -> None:
     assert wrap("one two three four", 9, 3) == ["one two", "three", "four"]
     assert wrap("one two three four", 9, 2) == ["one two", "three four"]
     assert wrap("", 9, 2) == [""]
+
+
+def test_a_word_that_is_longer_than_a_line_is_broken_anywhere() -> None:
+    assert wrap("It failed: /a/long/path now", 9, 9) == ["It", "failed:", "/a/long/p", "ath now"]
+    assert wrap("漢字漢字", 5, 9) == ["漢字", "漢字"]
+    assert wrap("漢字", 1, 9) == ["漢", "字"]
+
+
+@given(st.text(st.sampled_from("ab 漢\u0301"), max_size=40), st.integers(2, 12))
+def test_a_broken_text_has_all_its_words_in_lines_that_fit(text: str, width: int) -> None:
+    lines = wrap(text, width, 100)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert all(cell_len(text) <= width for text in lines)

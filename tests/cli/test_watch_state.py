@@ -107,6 +107,11 @@ def test_a_job_s_page_goes_to_the_next_and_the_one_before() -> None:
     assert not after("enter", "l", "l").log
 
 
+def test_the_help_scrolls_and_the_page_behind_it_begins_anew() -> None:
+    assert after("enter", "?", "j", "pgdn", "k").scroll == 10
+    assert after("enter", "?", "j", "esc").scroll == 0
+
+
 def test_a_page_that_is_read_is_not_taken_away_by_the_end_of_its_job() -> None:
     browse = settle(after("j", "enter"), JOBS[5:])
     assert (browse.page, browse.selected) == ("job", JOBS[1])

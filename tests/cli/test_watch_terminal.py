@@ -268,6 +268,41 @@ def test_no_color_is_no_colour_and_the_states_are_still_told_apart(home: Home) -
         assert terminal.style_of("✗ error").fg == "red"
 
 
+@pytest.mark.usefixtures("journal")
+def test_a_hang_up_ends_it_and_leaves_the_terminal_clean_where_there_still_is_one(home: Home) -> None:
+    with watch(home) as terminal:
+        terminal.wait_for("vision")
+        os.kill(terminal.process.pid, signal.SIGHUP)
+        assert terminal.wait() == 0
+        assert_left_clean(terminal)
+
+
+class Closable(Terminal):
+    """A terminal whose window can be closed."""
+
+    _is_open = True
+
+    def _read(self) -> None:
+        while self._is_open:
+            if select.select([self._master], [], [], 0.05)[0]:
+                self._received += os.read(self._master, 65_536)
+
+    def close(self) -> None:
+        """Close the window."""
+        self._is_open = False
+        self._reader.join(WAIT_S)
+        with Path(os.devnull).open("rb") as null:
+            os.dup2(null.fileno(), self._master)
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_terminal_that_is_closed_ends_it(home: Home) -> None:
+    with Closable(["watch"], environ=home.environ, cwd=home.folder) as terminal:
+        terminal.wait_for("vision")
+        terminal.close()
+        assert terminal.wait() == 0
+
+
 class Frozen(Terminal):
     """A terminal that takes nothing once its buffer is full, as after Ctrl-S."""
 
@@ -285,6 +320,23 @@ def test_a_terminal_that_takes_nothing_does_not_hold_up_the_end(home: Home) -> N
         journal.append([make_job_event(job=f"job{number:04}") for number in range(200)])
         with Frozen(["watch"], rows=60, columns=200, environ=home.environ, cwd=home.folder) as terminal:
             wait_until_blocking(lambda: terminal.is_written_to, "it is written to")
+            os.kill(terminal.process.pid, signal.SIGTERM)
+            assert terminal.process.wait(WAIT_S) == 0
+
+
+class FrozenAfterwards(Terminal):
+    """A terminal that is read until the screen was left, and then no more."""
+
+    def _read(self) -> None:
+        while b"\x1b[?1049l" not in self._received:
+            self._received += os.read(self._master, 16)
+
+
+def test_a_terminal_that_takes_nothing_of_what_stays_does_not_hold_up_the_end(home: Home) -> None:
+    with open_journal(home.journal) as journal:
+        journal.append([make_job_event(job=f"job{number:04}") for number in range(200)])
+        with FrozenAfterwards(["watch"], rows=60, columns=200, environ=home.environ, cwd=home.folder) as terminal:
+            terminal.wait_for("job0050")
             os.kill(terminal.process.pid, signal.SIGTERM)
             assert terminal.process.wait(WAIT_S) == 0
 
