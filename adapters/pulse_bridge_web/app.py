@@ -21,16 +21,22 @@ from pulse_bridge_web.frames import Text
 from pulse_bridge_web.history import LIMIT, MOST, BusyError, History, Past
 from pulse_bridge_web.hub import Hub
 from pulse_bridge_web.openapi import LATEST_S, make_document
-from pulse_bridge_web.pieces import PiecedResponse
+from pulse_bridge_web.pieces import Load, PiecedResponse
 from pulse_bridge_web.stream import EventStream, accepts_gzip, until_left
 
 ResultT = TypeVar("ResultT")
 
 _PACK_FROM_BYTES: Final = 1024
 _EVENTS_AT_ONCE: Final = 200
+_SOON: Final = {"retry-after": "2"}
 _JOBS: Final = "/api/jobs/"
 _HISTORY: Final = "/history"
-_NO_SUCH_METHOD: Final = 405
+_SENTENCES: Final = {
+    "Not Found": "there is nothing here: openapi.json tells what there is",
+    "Method Not Allowed": "everything here is read with GET",
+}
+"""In the place of what Starlette says of its own."""
+
 _WHOLE: Final = re.compile(r"[0-9]{1,18}")
 _DOTS: Final = re.compile(r"\.\.?~+")
 
@@ -49,6 +55,7 @@ class Site:
         self._hub = hub
         self._history = history
         self._files = files
+        self._pasts = Load()
         self._document = encode_json(make_document(base_path))
 
     def routes(self, stream: EventStream) -> list[Route]:
@@ -113,8 +120,14 @@ class Site:
         try:
             past = await _unless_left(reading, request)
         except BusyError as error:
-            raise HTTPException(503, str(error), {"retry-after": "2"}) from error
-        return Response() if past is None else await _json(await _past_json(past), request)
+            raise HTTPException(503, str(error), _SOON) from error
+        if past is None:
+            return Response()
+        answer = await _json(await _past_json(past), request)
+        if not self._pasts.has_room(len(answer.body)):
+            raise HTTPException(503, "others are still fetching the past; ask again in a moment", _SOON)
+        answer.load = self._pasts
+        return answer
 
     async def health(self, request: Request) -> Response:
         """Say whether what is shown is the present."""
@@ -137,12 +150,12 @@ def make_app(site: Site, stream: EventStream) -> Starlette:
 async def _say_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    sentence = error.detail if error.status_code != _NO_SUCH_METHOD else "everything here is read with GET"
+    sentence = _SENTENCES.get(error.detail, error.detail)
     headers = {**(error.headers or {}), "cache-control": "no-store"}
     return Response(encode_json({"error": sentence}), error.status_code, headers, "application/json")
 
 
-async def _json(body: Text, request: Request, status: int = 200) -> Response:
+async def _json(body: Text, request: Request, status: int = 200) -> PiecedResponse:
     headers = {"cache-control": "no-store", "vary": "accept-encoding"}
     if len(body) >= _PACK_FROM_BYTES and accepts_gzip(request.headers):
         headers["content-encoding"] = "gzip"
@@ -157,7 +170,7 @@ async def _past_json(past: Past) -> bytes:
         found.append(to_json(event))
         if number % _EVENTS_AT_ONCE == 0:
             await asyncio.sleep(0)
-    rest = encode_json({"complete": past.complete, "reason": past.reason})
+    rest = encode_json({"complete": past.complete, "reason": past.reason, "kept": past.kept})
     return b'{"events":[' + ",".join(found).encode() + b"]," + rest[1:]
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any, Final
 
+import h11
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
@@ -75,6 +77,33 @@ class Connection(H11Protocol):
             self._clear_deadline()
         elif self._deadline is None:
             self._set_deadline(REQUEST_S, self.transport.abort)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; where an answer has begun, there is only the end.
+
+        Args:
+            msg: For a person.
+        """
+        if self.is_answering:
+            self.cycle.disconnected = True  # what was asked before it has no answer any more
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.abort()
+            return
+        body = f"{msg}\n".encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"date", formatdate(usegmt=True).encode()),
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        for event in (
+            h11.Response(status_code=400, reason=b"Bad Request", headers=headers),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the end, but not for ever."""

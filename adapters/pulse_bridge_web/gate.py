@@ -18,13 +18,12 @@ QUERY_BYTES: Final = 4096
 
 
 class Gate:
-    """Asks who asks, takes the base path off, and puts the safety headers on every answer.
+    """Asks who asks, takes the base path off, and dates every answer.
 
     Args:
         app: What is asked behind it.
         base_path: Without a slash at its end; empty where there is none.
         token: None asks for none.
-        headers: Of every answer.
     """
 
     def __init__(
@@ -34,28 +33,23 @@ class Gate:
         base_path: str,
         hosts: HostNames,
         token: Token | None,
-        headers: list[tuple[bytes, bytes]],
     ) -> None:
         self._app = app
         self._base_path = base_path
         self._hosts = hosts
         self._login = None if token is None else Login(token, base_path)
-        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refusal, or let the application answer."""
-        answer = self._with_headers(send)
-        refusal = self._refusal(scope)
-        await (refusal or self._app)(scope, receive, answer)
 
-    def _with_headers(self, send: Send) -> Send:
-        async def send_with_headers(message: Message) -> None:
+        async def send_dated(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [*self._headers, (b"date", formatdate(usegmt=True).encode())]
-                message = {**message, "headers": [*message.get("headers", ()), *own]}
+                date = (b"date", formatdate(usegmt=True).encode())
+                message = {**message, "headers": [*message.get("headers", ()), date]}
             await send(message)
 
-        return send_with_headers
+        refusal = self._refusal(scope)
+        await (refusal or self._app)(scope, receive, send_dated)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)

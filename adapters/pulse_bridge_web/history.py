@@ -21,6 +21,9 @@ from pulse_bridge.threads import run_in_daemon_thread
 
 LIMIT: Final = 5000
 MOST: Final = 20_000
+MOST_CHARACTERS: Final = 4 * 1024 * 1024
+"""The messages and labels of an answer are no longer, together: a message may have 4 KiB."""
+
 READ_S: Final = 15.0
 """A bus that takes longer to be read is read no further."""
 
@@ -36,11 +39,13 @@ class Past(NamedTuple):
         events: Oldest first.
         complete: These are all that the bus has of what was asked for.
         reason: If not, why, in words.
+        kept: False where there is no past to ask for, now or later.
     """
 
     events: Sequence[JobEvent]
     complete: bool
     reason: str | None
+    kept: bool = True
 
 
 class _Shared:
@@ -131,7 +136,7 @@ class History:
     async def _read_alone(self, query: Query, limit: int) -> Past:
         bus = self.bus
         if bus is None:
-            return Past((), complete=False, reason="no bus is known here to ask for the past")
+            return Past((), complete=False, reason="no bus is known here to ask for the past", kept=False)
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await self._turns.acquire()
@@ -187,7 +192,7 @@ class _Reading:
         try:
             return asyncio.run(self._read())
         except HistoryUnsupportedError as error:
-            return Past((), complete=False, reason=str(error))
+            return Past((), complete=False, reason=str(error), kept=False)
         except (BusError, ConfigError) as error:
             return Past((), complete=False, reason=f"the past cannot be read now: {error}")
         except asyncio.CancelledError:
@@ -200,15 +205,13 @@ class _Reading:
             self._wake = lambda: loop.call_soon_threadsafe(task.cancel)
         if self._given_up.is_set():
             return _UNREAD
-        found: deque[JobEvent] = deque(maxlen=self._limit)
-        count = 0
+        found = _Newest(self._limit)
         reason = None
         events = self._bus.history(self._query)
         try:
             async for event in events:
                 if isinstance(event, JobEvent):
-                    count += 1
-                    found.append(event)
+                    found.add(event)
                 if self._given_up.is_set() or self._clock() > self._end_s:
                     reason = "the past is long and was not read to its end: ask for less with since= and until="
                     break
@@ -216,8 +219,37 @@ class _Reading:
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
-        if reason is None and count > len(found):
-            reason = (
-                f"only the last {self._limit} events: ask for those before with until=, or for more with limit="
-            )
-        return Past(tuple(found), complete=reason is None, reason=reason)
+        reason = reason or found.shortage
+        return Past(tuple(found.events), complete=reason is None, reason=reason)
+
+
+class _Newest:
+    """The newest events of a reading: so many, and so much text.
+
+    Args:
+        limit: At most so many.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.events: deque[JobEvent] = deque()
+        self.shortage: str | None = None
+        self._limit = limit
+        self._characters = 0
+
+    def add(self, event: JobEvent) -> None:
+        """Take one in, and leave out the oldest where there is no room."""
+        self.events.append(event)
+        self._characters += _characters_of(event)
+        if len(self.events) > self._limit:
+            self._leave_out("ask for those before with until=, or for more with limit=")
+        while self._characters > MOST_CHARACTERS:
+            self._leave_out("their texts are long; ask for those before with until=")
+
+    def _leave_out(self, advice: str) -> None:
+        self._characters -= _characters_of(self.events.popleft())
+        self.shortage = f"only the last {len(self.events)} events: {advice}"
+
+
+def _characters_of(event: JobEvent) -> int:
+    labels = sum(len(name) + len(value) for name, value in event.labels.items())
+    return len(event.message) + labels

@@ -34,13 +34,14 @@ _ASK: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="referrer" content="same-origin">
+<link rel="icon" href="data:,">
 <title>pulse-bridge: a token, please</title>
 <h1>This page asks for a token</h1>
 <p>{what}</p>
 <form method="post"><label>Token <input type="password" name="token" required autofocus autocomplete="off"></label>
 <button>Open the page</button></form>
 <p>If you came by a link from another site and have shown the token before,
-<a href="{path}">go on to the page</a>.</p>
+<a href="{here}">go on to the page</a>.</p>
 </html>
 """
 _ENTER: Final = "Whoever runs this server has it. The browser shows it for you from then on."
@@ -94,10 +95,8 @@ class Login:
         """Give a browser that shows the token a cookie, and the address without the token."""
         if not self._token.matches(shown.encode()):
             return refuse(scope, _WRONG)
-        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        rest = urlencode([(name, value) for name, value in pairs if name != "token"])
         path = self._base_path + scope["raw_path"].decode("ascii")
-        answer = RedirectResponse("/" + path.lstrip("/") + (f"?{rest}" if rest else ""), 303)
+        answer = RedirectResponse("/" + path.lstrip("/") + _query_without_token(scope), 303)
         answer.set_cookie(
             self._token.cookie_name,
             self._token.cookie,
@@ -132,8 +131,15 @@ def refuse(scope: Scope, what: str = _ENTER) -> Response:
     if is_for_programs(scope):
         sentence = "a token is asked for: send it as 'Authorization: Bearer TOKEN'"
         return JSONResponse({"error": sentence}, 401, headers)
-    here = html.escape(scope["raw_path"].decode("ascii").rpartition("/")[2] or ".", quote=True)
-    return HTMLResponse(_ASK.format(what=what, path=f"./{here}"), 401, headers)
+    last = scope["raw_path"].decode("ascii").rpartition("/")[2] or "."
+    here = html.escape(f"./{last}{_query_without_token(scope)}", quote=True)
+    return HTMLResponse(_ASK.format(what=what, here=here), 401, headers)
+
+
+def _query_without_token(scope: Scope) -> str:
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    rest = urlencode([(name, value) for name, value in pairs if name != "token"])
+    return f"?{rest}" if rest else ""
 
 
 def _refuse_form(sentence: str, status: int) -> Response:

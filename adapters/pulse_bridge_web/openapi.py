@@ -90,7 +90,14 @@ def _schemas() -> dict[str, Any]:
         hosts=_list("Host"),
         jobs=_list("Job"),
     )
-    past = _object(["events", "complete", "reason"], events=_list("Event"), complete=_FLAG, reason=_REASON)
+    kept = {"type": "boolean", "description": "False where the bus keeps no past: asking again is in vain."}
+    past = _object(
+        ["events", "complete", "reason", "kept"],
+        events=_list("Event"),
+        complete=_FLAG,
+        reason=_REASON,
+        kept=kept,
+    )
     health = _object(["ok", "reason"], ok=_FLAG, reason=_REASON)
     error = _object(["error"], error={"type": "string", "description": "One sentence for a person."})
     return {

@@ -109,8 +109,14 @@ def affordable(connections: int) -> int:
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, sock: socket.socket, room: Room) -> AsyncIterator[None]:
-    """Answer requests for the length of the block; what is still open behind it is cut off."""
+async def serve(
+    app: ASGIApp, sock: socket.socket, room: Room, headers: list[tuple[bytes, bytes]]
+) -> AsyncIterator[None]:
+    """Answer requests for the length of the block; what is still open behind it is cut off.
+
+    Args:
+        headers: Of every answer, also of those that the application does not give.
+    """
     config = Config(
         app,
         http=Connection,
@@ -123,6 +129,7 @@ async def serve(app: ASGIApp, sock: socket.socket, room: Room) -> AsyncIterator[
     )
     config.load()
     state = ServerState()
+    state.default_headers = headers
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(config, state, room=room), sock=sock, backlog=1024
     )

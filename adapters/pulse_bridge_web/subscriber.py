@@ -98,12 +98,12 @@ class WebSubscriber(Subscriber):
             base_path=options.base_path,
             hosts=HostNames([options.bind, *split_list(options.hosts)]),
             token=token,
-            headers=make_headers(split_list(options.embed)),
         )
         sock = await self._open_socket(has_token=token is not None)
         connections = affordable(options.max_connections)
+        room = Room(connections, options.max_per_address)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(serve(gate, sock, Room(connections, options.max_per_address)))
+            await stack.enter_async_context(serve(gate, sock, room, make_headers(split_list(options.embed))))
             await stack.enter_async_context(self.hub.lifespan())
             self.address = self._address(sock)
             logger.info(

@@ -87,7 +87,8 @@ async def test_any_name_is_a_job_that_can_be_asked_for(host: str) -> None:
             found = await page.json(path)
             assert (found["host"], found["job"]) == (host, name)
             past = await page.json(f"{path}/history")
-            assert past == {"events": [], "complete": False, "reason": "no bus is known here to ask for the past"}
+            reason = "no bus is known here to ask for the past"
+            assert past == {"events": [], "complete": False, "reason": reason, "kept": False}
             assert (await page.get(f"/jobs/{written(host)}/{written(name)}")).status_code == 200
 
 
@@ -133,6 +134,14 @@ async def test_a_job_that_is_not_there_is_said_to_be_not_there(path: str) -> Non
         answer = await page.get(f"/api/jobs/{path}")
         assert answer.status_code == 404
         assert answer.json() == {"error": "there is no such job: its address is api/jobs/HOST/JOB"}
+
+
+async def test_an_address_that_is_none_is_answered_with_a_sentence() -> None:
+    async with serving() as page:
+        for path in ("/nothing", "/api", "/%61pi/jobs"):
+            answer = await page.get(path)
+            assert answer.status_code == 404
+            assert answer.json() == {"error": "there is nothing here: openapi.json tells what there is"}
 
 
 async def test_health_is_whether_what_is_shown_is_the_present() -> None:
@@ -273,7 +282,7 @@ async def test_a_wrong_question_is_answered_with_a_sentence(query: str, sentence
 async def test_a_bus_that_keeps_no_past_says_so_in_words() -> None:
     async with serving(job(1), bus=open_bus("mqtt://user:hunter2@127.0.0.1:1")) as page:
         past = await page.json("/api/jobs/node1/a/history")
-        assert (past["events"], past["complete"]) == ([], False)
+        assert (past["events"], past["complete"], past["kept"]) == ([], False, False)
         assert "MQTT keeps what is so and no past events" in past["reason"]
         assert "hunter2" not in past["reason"]
         assert "hunter2" not in (await page.json("/api/jobs"))["source"]
@@ -283,6 +292,7 @@ async def test_a_journal_that_cannot_be_read_is_said_in_words(tmp_path: Path) ->
     async with serving(job(1), bus=open_bus(f"journal://{tmp_path}/none.db")) as page:
         past = await page.json("/api/jobs/node1/a/history")
         assert past["reason"].startswith("the past cannot be read now: there is no journal")
+        assert past["kept"], "it may come"
 
 
 async def test_sparklines_go_on_over_a_restart_of_the_page(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+from pulse_bridge_web.history import MOST_CHARACTERS
 from pulse_bridge_web.hub import FRAME_S
 from pulse_bridge_web.openapi import make_document
 from pulse_bridge_web.options import WebOptions
+from pulse_bridge_web.pieces import UNDER_WAY_BYTES
 from pulse_bridge_web.stream import DROP_S
 from pulse_bridge_web.views import SPARK_POINTS
 
@@ -29,4 +31,6 @@ def test_the_figures_are_the_program_s() -> None:
     assert FRAME_S == 1 / 4
     assert "four times a second at most" in DOC
     assert f"takes nothing for {DROP_S:g} s is dropped" in DOC
+    assert f"longer than {MOST_CHARACTERS // 2**20} Mi characters together" in DOC
+    assert f"more than {UNDER_WAY_BYTES // 2**20} MiB of the\npast" in DOC
     assert f"up to {SPARK_POINTS} of the run's newest" in DOC

@@ -1,19 +1,23 @@
 """The reading of the past: bounded, shared by those who ask the same, and left where nobody waits."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from pulse_bridge.bus import Query
-from pulse_bridge.event import Event
-from pulse_bridge.testing import make_job_event
+from pulse_bridge.bus import Query, open_bus
+from pulse_bridge.event import Event, to_json
+from pulse_bridge.testing import SAMPLE_MS, make_job_event
+from pulse_bridge_web import history as histories
+from pulse_bridge_web import pieces
 from pulse_bridge_web.history import History
-from tests.support.processes import wait_until
+from tests.support.processes import wait_until, wait_until_async
 from tests.support.web import serving
 
 
@@ -148,3 +152,52 @@ async def test_a_client_that_leaves_is_not_read_for(held: Any) -> None:
         with suppress(asyncio.CancelledError, httpx.HTTPError):
             await asking
         await wait_until(lambda: held.ended == 1, "it is given up")
+
+
+# What the answers weigh
+
+
+def wordy(path: Path, count: int) -> str:
+    """Record a past with a long text in each event; gives its path."""
+    text = "x" * 4000
+    events = [make_job_event(n, job="a", observed_ms=SAMPLE_MS + n, message=text) for n in range(1, count + 1)]
+    path.write_text("".join(f"{to_json(event)}\n" for event in events), encoding="utf-8")
+    return str(path)
+
+
+async def test_of_events_with_long_texts_fewer_are_given_and_the_others_can_be_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "MOST_CHARACTERS", 10_000)
+    async with serving(bus=open_bus(wordy(tmp_path / "record.jsonl", 5))) as page:
+        past = await page.json("/api/jobs/node1/a/history")
+        assert [event["id"] for event in past["events"]] == ["contract-4", "contract-5"]
+        assert (past["complete"], past["kept"]) == (False, True)
+        assert past["reason"].startswith("only the last 2 events: their texts are long; ask for those before")
+        before = await page.json(f"/api/jobs/node1/a/history?until={past['events'][0]['observed_at']}")
+        assert [event["id"] for event in before["events"]] == ["contract-2", "contract-3"]
+
+
+async def test_clients_that_are_slow_to_fetch_the_past_do_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "UNDER_WAY_BYTES", 1_000_000)
+    async with serving(bus=open_bus(wordy(tmp_path / "record.jsonl", 200))) as page:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", page.port))
+            slow.sendall(b"GET /api/jobs/node1/a/history HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+            begun = await asyncio.to_thread(slow.recv, 12)
+            assert begun == b"HTTP/1.1 200"
+            answer = await page.get("/api/jobs/node1/a/history", accept_encoding="identity")
+            assert answer.status_code == 503, "one is under way, and two would be too much"
+            assert answer.headers["retry-after"] == "2"
+            assert answer.json() == {"error": "others are still fetching the past; ask again in a moment"}
+            short = await page.get("/api/jobs/node1/a/history?limit=10")
+            assert short.status_code == 200, "there is room for it"
+
+        async def is_answered() -> bool:
+            return (await page.get("/api/jobs/node1/a/history")).status_code == 200
+
+        await wait_until_async(is_answered, "the slow one has left")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -159,6 +160,30 @@ async def test_every_answer_has_the_safety_headers() -> None:
         _check_headers((await page.client.post("/")).headers)
         async with page.events() as events:
             _check_headers(events.response.headers)
+        for nonsense in (b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"nonsense\r\n\r\n"):
+            _check_headers(_read_head(await ask_raw(page.port, nonsense)))
+
+
+async def test_what_cannot_be_answered_has_the_safety_headers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(max_connections="1") as page:
+
+        async def fail() -> bytes:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(page.hub, "state", fail)
+        answer = await page.get("/api/jobs")
+        assert answer.status_code == 500
+        _check_headers(answer.headers)
+        _, writer = await asyncio.open_connection("127.0.0.1", page.port)
+        full = await ask_raw(page.port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert full.startswith(b"HTTP/1.1 503 ")
+        _check_headers(_read_head(full))
+        writer.close()
+
+
+def _read_head(answer: bytes) -> httpx.Headers:
+    lines = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+    return httpx.Headers([(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)])
 
 
 def _check_headers(headers: httpx.Headers) -> None:
@@ -346,6 +371,26 @@ async def test_a_client_that_never_asks_is_sent_off(monkeypatch: pytest.MonkeyPa
 async def test_what_is_no_http_is_refused_and_no_news(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(make_job_event(1)) as page:
         assert (await ask_raw(page.port, b"\x16\x03\x01 nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        assert (await page.get("/api/jobs")).status_code == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/events", "/healthz", "/nothing"])
+async def test_what_ends_in_nonsense_is_refused_or_cut_off_and_no_news(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A body that is no body, together with what it belongs to, or once the answer is on its way."""
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    async with serving(make_job_event(1)) as page:
+        assert (await ask_raw(page.port, head + b"zz\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
+        writer.write(head)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"zz\r\n\r\n")
+        async with asyncio.timeout(5):
+            with suppress(ConnectionResetError):
+                assert b"HTTP/1.1" not in await reader.read()
+        writer.close()
         assert (await page.get("/api/jobs")).status_code == 200
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 

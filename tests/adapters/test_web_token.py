@@ -100,6 +100,8 @@ async def test_a_refusal_is_a_sentence_for_programs_and_a_page_for_people(token_
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
         assert "This page asks for a token" in answer.text
         assert 'href="./%3Cb%3E%22"' in answer.text
+        answer = await page.get('/jobs/node1/a?theme=dark&token=wrong&q="<b>')
+        assert 'href="./a?theme=dark&amp;q=%22%3Cb%3E"' in answer.text
 
 
 async def test_a_program_shows_the_token_in_a_header(token_file: str) -> None:
@@ -227,7 +229,9 @@ async def test_two_servers_on_one_host_do_not_put_out_each_other_s_cookie(token_
 async def test_a_real_browser_s_form_lets_it_in_over_plain_http(token_file: str) -> None:
     chromium = require_binary("chromium")
     async with (
-        serving(make_job_event(1, job="shown"), token_file=token_file, hosts="pulse.example") as page,
+        serving(
+            make_job_event(1, job="shown"), token_file=token_file, hosts="pulse.example", base_path="/pulse"
+        ) as page,
         async_playwright() as playwright,
     ):
         # Under a name that a browser does not trust, as over a network: it then says less of where a form is from.
@@ -235,7 +239,9 @@ async def test_a_real_browser_s_form_lets_it_in_over_plain_http(token_file: str)
         browser = await playwright.chromium.launch(executable_path=chromium, args=args)
         try:
             window = await browser.new_page()
-            address = f"http://pulse.example:{page.port}/"
+            wrong: list[str] = []
+            window.on("console", lambda message: wrong.append(message.text))
+            address = f"http://pulse.example:{page.port}/pulse/"
             await window.goto(f"{address}?sort=loss")
             await window.get_by_label("Token").fill("not-the-token-at-all")
             await window.get_by_role("button").click()
@@ -244,6 +250,12 @@ async def test_a_real_browser_s_form_lets_it_in_over_plain_http(token_file: str)
             await window.get_by_role("button").click()
             await expect(window.get_by_role("link", name="shown", exact=True)).to_be_visible()
             assert window.url == f"{address}?sort=loss"
+            await window.get_by_role("link", name="shown", exact=True).click()
+            await expect(window.get_by_role("heading", name="shown", exact=True)).to_be_visible()
+            await expect(window.locator("#link")).to_have_text("Live")
+            assert window.url == f"{address}jobs/node1/shown"
+            expected = ("401", "Cross-Origin-Opener-Policy")  # the latter is heeded at trusted addresses only
+            assert [text for text in wrong if not any(part in text for part in expected)] == []
         finally:
             await browser.close()
 

@@ -279,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
         since = query.get("since", [""])[0]
         until = query.get("until", ["~"])[0]
         found = [event for event in events if since <= event["observed_at"] < until]
-        answer = {"events": found, "complete": web.incomplete is None, "reason": web.incomplete}
+        answer = {"events": found, "complete": web.incomplete is None, "reason": web.incomplete, "kept": True}
         self._answer(json.dumps(answer).encode(), "application/json")
 
     def _answer(self, body: bytes, kind: str, status: int = 200, *, keep: str = "no-store") -> None:

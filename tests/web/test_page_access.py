@@ -13,11 +13,7 @@ from tests.support.fake_web import FakeWeb, host_view, job_view
 from tests.web.conftest import Visit
 from tests.web.test_page_job import ADDRESS, JOB, past_run
 
-LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "light": {"color_scheme": "light"},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"color_scheme": "dark", "viewport": PHONE, "has_touch": True},
-}
+LOOKS: Mapping[str, Mapping[str, Any]] = {"wide": {}, "phone": {"viewport": PHONE, "has_touch": True}}
 
 
 def put_one_of_each(web: FakeWeb) -> None:
@@ -33,14 +29,22 @@ async def test_axe_finds_nothing_serious(web: FakeWeb, browser: Browser, axe: st
     web.histories["node1", JOB] = past_run(0) + past_run(1, state="error", status="error")
     web.put(job_view(JOB, state="stale", status="error", label_dataset="patents"))
     async with watched_page(browser, **LOOKS[look]) as (page, _):
+
+        async def found() -> list[str]:
+            by_day = await violations(page, axe)
+            await page.emulate_media(color_scheme="dark")
+            by_night = await violations(page, axe)
+            await page.emulate_media(color_scheme="light")
+            return by_day + by_night
+
         await page.goto(web.url)
         await expect(page.locator(".job")).to_have_count(9)
-        assert await violations(page, axe) == []
+        assert await found() == []
         await page.goto(web.url + ADDRESS)
         await expect(page.locator("#events tr")).not_to_have_count(0)
-        assert await violations(page, axe) == []
+        assert await found() == []
         await page.locator("#events button").last.click()
-        assert await violations(page, axe) == []
+        assert await found() == []
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -154,6 +158,38 @@ async def test_nothing_moves_for_whoever_wants_no_motion(web: FakeWeb, browser: 
             "[...document.querySelectorAll('*')].filter(e => parseFloat(getComputedStyle(e).transitionDuration))"
         )
         assert await page.evaluate(f"{moving}.length") == 0
+
+
+GAPS = """
+() => {
+  const boxes = [...document.querySelectorAll('.top > *')].filter(box => box.checkVisibility()).map(box => {
+    const inside = document.createRange();
+    inside.selectNodeContents(box);
+    const [own, content] = [box.getBoundingClientRect(), inside.getBoundingClientRect()];
+    if (box.className === 'brand') return [own.left, own.right];  // what is too long for it is cut
+    return [Math.min(own.left, content.left), Math.max(own.right, content.right)];
+  });
+  return Math.min(innerWidth - boxes.at(-1)[1], ...boxes.slice(1).map(([left], at) => left - boxes[at][1]));
+}
+"""
+"""How far apart what stands in the top bar is at the least; below zero where something lies over its neighbour."""
+
+
+@pytest.mark.parametrize("width", [320, 390])
+async def test_on_a_phone_nothing_in_the_top_bar_lies_over_another(
+    web: FakeWeb, browser: Browser, width: int
+) -> None:
+    web.put(job_view("a"))
+    async with watched_page(browser, viewport={"width": width, "height": 700}, has_touch=True) as (page, watch):
+        for address in ("", ADDRESS):
+            await page.goto(web.url + address)
+            await expect(page.locator("#link")).to_have_text("Live")
+            assert await page.evaluate(GAPS) >= 0
+            web.stop()
+            await expect(page.locator("#link")).to_have_text("Reconnecting")
+            assert await page.evaluate(GAPS) >= 0
+            web.start()
+        watch.forgive("ERR_")
 
 
 async def test_on_a_phone_all_of_a_job_is_seen(web: FakeWeb, browser: Browser) -> None:

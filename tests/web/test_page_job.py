@@ -1,12 +1,18 @@
 """A job's own page: now, what is wrong in words, the chart, the events and the replay of the past."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from playwright.async_api import expect
 
+from pulse_bridge.testing import make_job_event
 from tests.support.fake_web import FakeWeb, View, host_view, job_view, rfc3339
+from tests.support.processes import free_port, wait_until
+from tests.support.web import serving
 from tests.web.conftest import UNKNOWN, Visit
 
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
@@ -221,6 +227,40 @@ async def test_a_bus_without_history_says_so(web: FakeWeb, visit: Visit) -> None
     note = visit.page.locator("#history-note")
     await expect(note).to_have_text("The past is not complete: mqtt keeps no past events.")
     await expect(visit.page.locator("#events tr")).to_have_count(1)
+
+
+@asynccontextmanager
+async def dashboard(address: str) -> AsyncIterator[str]:
+    """Serve a page of another origin that shows an address in a frame; gives its origin."""
+    page = f'<!doctype html><link rel="icon" href="data:,"><title>-</title><iframe src="{address}"></iframe>'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(f"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n{page}".encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
+async def test_another_site_shows_a_job_in_a_frame_only_where_it_is_listed(
+    lone_visit: Visit, *, listed: bool
+) -> None:
+    page, wrong, port = lone_visit.page, lone_visit.watch.wrong, free_port()
+    async with dashboard(f"http://127.0.0.1:{port}/{ADDRESS}?embed") as origin:
+        embed = origin if listed else "https://other.example"
+        async with serving(make_job_event(1, job=JOB), port=str(port), embed=embed):
+            await page.goto(origin)
+            heading = page.frame_locator("iframe").get_by_role("heading", name=JOB, level=1)
+            if listed:
+                await expect(heading).to_be_visible()
+                await expect(page.frame_locator("iframe").locator("#events tr")).to_have_count(1)
+            else:
+                await wait_until(lambda: any("frame-ancestors" in text for text in wrong), "it is refused")
+                await expect(heading).to_have_count(0)
+            await page.goto("about:blank")
+    lone_visit.watch.forgive("off-host" if listed else "off-host|frame-ancestors|ERR_BLOCKED_BY")
 
 
 async def test_an_embedded_page_has_no_frame_of_its_own(told: FakeWeb, visit: Visit) -> None:

@@ -113,21 +113,22 @@ def fill(web: FakeWeb) -> None:
 
 
 async def take(page: Page, name: str) -> None:
-    picture = await page.screenshot(path=IMAGES / name if KEPT else None)
-    assert picture.startswith(b"\x89PNG")
+    for theme in ("light", "dark"):
+        await page.emulate_media(color_scheme=theme)
+        picture = await page.screenshot(path=IMAGES / f"{name}-{theme}.png" if KEPT else None)
+        assert picture.startswith(b"\x89PNG")
 
 
 async def test_pictures_of_the_overview_and_of_a_job(web: FakeWeb, browser: Browser) -> None:
     fill(web)
-    for theme in ("light", "dark"):
-        async with watched_page(browser, color_scheme=theme, reduced_motion="reduce") as (page, _):
-            await page.clock.set_fixed_time(NOW)
-            await page.set_viewport_size({"width": 1440, "height": 760})
-            await page.goto(web.url)
-            await expect(page.locator(".job")).to_have_count(8)
-            await take(page, f"overview-{theme}.png")
-            await page.get_by_role("link", name=JOB).click()
-            await page.set_viewport_size({"width": 1440, "height": 1120})
-            await expect(page.locator("#chart .past")).to_have_count(1)
-            await expect(page.locator("#chart .mark")).to_have_count(1)
-            await take(page, f"job-{theme}.png")
+    async with watched_page(browser, reduced_motion="reduce") as (page, _):
+        await page.clock.set_fixed_time(NOW)
+        await page.set_viewport_size({"width": 1440, "height": 760})
+        await page.goto(web.url)
+        await expect(page.locator(".job")).to_have_count(8)
+        await take(page, "overview")
+        await page.set_viewport_size({"width": 1440, "height": 1120})
+        await page.get_by_role("link", name=JOB).click()
+        await expect(page.locator("#chart .past")).to_have_count(1)
+        await expect(page.locator("#chart .mark")).to_have_count(1)
+        await take(page, "job")

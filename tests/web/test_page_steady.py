@@ -81,9 +81,9 @@ async def test_what_moves_is_seen_by_these_tests(station: Station, visit: Visit)
     assert await visit.page.evaluate(READ_SHIFTS) != []
 
 
-JOBS = 100
+JOBS = 50
 FRAMES = 10
-EARLIER = 6000
+EARLIER = 4500
 """Events of the one job that are in the past already: more than a page keeps of a run."""
 
 
@@ -150,7 +150,7 @@ def job_at(number: int, seq: int) -> JobEvent:
 
 @asynccontextmanager
 async def old_server(folder: Path) -> AsyncIterator[Server]:
-    """Start a real server with a hundred jobs of which the first has a long past."""
+    """Start a real server with many jobs of which the first has a long past."""
     past = [job_at(0, seq) for seq in range(1, EARLIER + 1)]
     others = [job_at(number, EARLIER + spot * JOBS + number) for spot in range(60) for number in range(JOBS)]
     record = folder / "record.jsonl"
@@ -171,7 +171,7 @@ async def go_on(server: Server, pages: Iterable[Page], first: int) -> int:
 
 
 async def test_a_page_that_is_left_open_holds_its_memory(tmp_path: Path, browser: Browser) -> None:
-    """Two thousand changes of a hundred jobs, and a job whose past is longer than what is kept of it."""
+    """A thousand changes of fifty jobs, and a job whose past is longer than what is kept of it."""
     async with (
         old_server(tmp_path) as server,
         watched_page(browser) as (overview, _),

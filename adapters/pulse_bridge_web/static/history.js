@@ -15,6 +15,7 @@ const PATIENCE_MS = 90_000;
  * @typedef {object} Outcome
  * @property {boolean} complete
  * @property {string|null} reason  Why it is not complete, in words.
+ * @property {boolean} kept  False where the bus keeps no past: asking again is in vain.
  * @property {string|null} until  RFC 3339: the newest instant that was told of; null where nothing was.
  */
 
@@ -52,13 +53,13 @@ export async function readHistory(host, job, since, take) {
     // The server gives the newest; what lies before is asked for next.
     const taken = take(past.events);
     if (past.complete || taken === 0 || page === MAX_PAGES) {
-      return { complete: past.complete, reason: past.reason, until: newest };
+      return { complete: past.complete, reason: past.reason, kept: past.kept !== false, until: newest };
     }
     until = new Date(Date.parse(past.events[0].observed_at) + 1).toISOString();
   }
 }
 
-/** @param {string} address @returns {Promise<{events: JobEvent[], complete: boolean, reason: string|null}>} */
+/** @param {string} address @returns {Promise<{events: JobEvent[], complete: boolean, reason: string|null, kept?: boolean}>} */
 async function ask(address) {
   /** @type {Response} */
   let answer;

@@ -19,8 +19,6 @@ export class Past {
   constructor() {
     /** @type {Run[]} The newest last. */
     this.runs = [];
-    /** Whether a run had more events than are kept. */
-    this.thinned = false;
     /** @type {Set<string>} */
     this._ids = new Set();
   }
@@ -76,10 +74,9 @@ export class Past {
 
   /** Leave out every second event that only moved on; turns of state are kept. @param {Run} run */
   _thin(run) {
-    this.thinned = true;
     const { events } = run;
     const last = events.length - 1;
-    const kept = events.filter((event, at) => at % 2 === 0 || at === last || isTurn(events, at));
+    const kept = events.filter((_, at) => at % 2 === 0 || at === last || isTurn(events, at));
     run.events = kept.length < events.length * 0.9 ? kept : events.slice(Math.ceil(events.length / 2));
     const keep = new Set(run.events);
     this._forget(events.filter((event) => !keep.has(event)));

@@ -36,6 +36,8 @@ export class PastReader {
     this._dueAt = Infinity;
     this._reading = false;
     this._begun = false;
+    /** Whether the bus keeps a past at all, as far as is known. */
+    this._kept = true;
     this._tries = 0;
     this._pauseMs = EVERY_MIN_MS;
     /** @type {string|null} RFC 3339: up to here the server has told everything. */
@@ -45,16 +47,17 @@ export class PastReader {
 
   /** The job has changed: between this change and the last there may have been others. */
   changed() {
+    if (!this._kept) return;
     if (!this._begun) this._wait(0);
     else if (this._tries === 0) this._wait(this._pauseMs * (1 + Math.random() / 2));
   }
 
   /** The job has come to another state: soon nothing more may come. */
   turned() {
-    this._wait(Math.random() * SPREAD_MS);
+    if (this._kept) this._wait(Math.random() * SPREAD_MS);
   }
 
-  /** Read at once: what happened meanwhile was not told. */
+  /** Read at once: what happened meanwhile was not told, and the server may have another bus. */
   read() {
     this._tries = 0;
     this._wait(0);
@@ -84,6 +87,7 @@ export class PastReader {
     try {
       const outcome = await readHistory(host, job, this._readUntil, take);
       this._tries = 0;
+      this._kept = outcome.kept;
       this._readUntil = outcome.until ?? this._readUntil;
       say(outcome.complete ? "" : `The past is not complete: ${outcome.reason ?? "the bus does not keep it all"}.`);
     } catch (error) {
